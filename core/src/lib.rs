@@ -1,0 +1,12 @@
+//! The contracts, errors, configuration and decorators that a fleet of services stands on: no driver, no network client.
+
+pub mod backend;
+pub mod capability;
+pub mod error;
+pub mod ttl;
+pub mod watch;
+
+pub use async_trait::async_trait;
+pub use backend::Backend;
+pub use error::{Error, ErrorKind, Failure, Result, Retry};
+pub use ttl::Ttl;
