@@ -3,6 +3,8 @@
 pub mod backend;
 pub mod capability;
 pub mod error;
+pub mod lease;
+pub mod telemetry;
 pub mod ttl;
 pub mod watch;
 

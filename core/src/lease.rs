@@ -1,0 +1,304 @@
+//! Leases: the one mechanism behind locks, instance ids, registrations and leadership.
+//!
+//! A backend implements [`LeaseKeeper`] (renew, release); this module renews in the background, notices the loss, and
+//! makes sure that release and drop do the right thing once. It may touch tokio's clock and tasks, nothing else.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a backend does for one lease that it granted.
+#[async_trait]
+pub trait LeaseKeeper: fmt::Debug + Send + Sync + 'static {
+    /// Extends the lease to its full time to live from now.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost) when the server says that it is no longer ours: the lease ends at once. Any
+    /// other error is repeated until the time to live has passed since the last success.
+    async fn renew(&self) -> Result<()>;
+
+    /// Gives the lease back, if and only if it is still ours (compare the owner, then delete).
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost) when it was not ours any more; nothing of the new owner was touched.
+    async fn release(&self) -> Result<()>;
+}
+
+/// How a lease is kept.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct LeaseOptions {
+    /// How long the server keeps the lease without a renewal.
+    pub ttl: Duration,
+    /// How often it is renewed. Default: a third of `ttl`, so that two renewals may fail.
+    pub renew_every: Duration,
+}
+
+impl LeaseOptions {
+    /// Renews every third of `ttl`.
+    #[must_use]
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            renew_every: ttl / 3,
+        }
+    }
+}
+
+/// A lease that is held, renewed in the background until it is released, dropped or lost.
+///
+/// # Cancellation
+/// Dropping a lease never blocks: renewal stops at once, and where a tokio runtime is running, a best-effort release is
+/// spawned; without one (or when it fails) the server frees the lease when its time to live has passed.
+pub struct Lease {
+    keeper: Arc<dyn LeaseKeeper>,
+    ttl: Duration,
+    lost: CancellationToken,
+    /// Cancels the renewal task when dropped.
+    renewal: Option<DropGuard>,
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("keeper", &self.keeper)
+            .field("ttl", &self.ttl)
+            .field("lost", &self.is_lost())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lease {
+    /// Starts to keep a lease that the server granted at `granted_at`.
+    ///
+    /// `granted_at` is the moment *before* the request was sent, so that our idea of the deadline is never later than
+    /// the server's. Must be called on a tokio runtime.
+    #[must_use]
+    pub fn keep(keeper: Arc<dyn LeaseKeeper>, options: LeaseOptions, granted_at: Instant) -> Self {
+        let lost = CancellationToken::new();
+        let stop = CancellationToken::new();
+        tokio::spawn(renew_until_stopped(
+            Arc::clone(&keeper),
+            options,
+            granted_at,
+            lost.clone(),
+            stop.clone(),
+        ));
+        Self {
+            keeper,
+            ttl: options.ttl,
+            lost,
+            renewal: Some(stop.drop_guard()),
+        }
+    }
+
+    /// The time to live that was asked for.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Whether the loss of this lease is known. `false` is no proof: between two renewals only the server knows.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.is_cancelled()
+    }
+
+    /// Completes when the lease is known to be lost; never while it is held. Cancel-safe.
+    pub async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// A token that is cancelled on loss, to hand to whatever must stop with the lease.
+    #[must_use]
+    pub fn lost_token(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// An error if the loss of this lease is known.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost).
+    pub fn check(&self) -> Result<()> {
+        if self.is_lost() { Err(lost_error()) } else { Ok(()) }
+    }
+
+    /// Gives the lease back now.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost) when it was no longer ours; otherwise what the backend answered, in which case
+    /// the server frees it when its time to live has passed.
+    ///
+    /// # Cancellation
+    /// Renewal has already stopped when the future is dropped; the lease ends by its time to live at the latest.
+    pub async fn release(mut self) -> Result<()> {
+        let held = self.check();
+        // Disarms the best-effort release of `drop`.
+        drop(self.renewal.take());
+        held?;
+        self.keeper.release().await
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.renewal.take().is_none() || self.lost.is_cancelled() {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let keeper = Arc::clone(&self.keeper);
+            runtime.spawn(async move {
+                if let Err(error) = keeper.release().await {
+                    tracing::debug!(%error, "a dropped lease was not released; it ends by its time to live");
+                }
+            });
+        }
+    }
+}
+
+fn lost_error() -> Error {
+    Error::new(
+        ErrorKind::LeaseLost,
+        "the lease is no longer held; stop the work that depended on it and acquire it again",
+    )
+}
+
+async fn renew_until_stopped(
+    keeper: Arc<dyn LeaseKeeper>,
+    options: LeaseOptions,
+    granted_at: Instant,
+    lost: CancellationToken,
+    stop: CancellationToken,
+) {
+    let mut valid_until = granted_at + options.ttl;
+    let mut wait = jittered(options.renew_every);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep_until(valid_until.min(Instant::now() + wait)) => {}
+        }
+        let asked_at = Instant::now();
+        let renewed = tokio::select! {
+            () = stop.cancelled() => return,
+            answer = tokio::time::timeout_at(valid_until, keeper.renew()) => answer,
+        };
+        match renewed {
+            Ok(Ok(())) => {
+                valid_until = asked_at + options.ttl;
+                wait = jittered(options.renew_every);
+            }
+            Ok(Err(error)) if error.kind() == ErrorKind::LeaseLost => {
+                tracing::warn!(%error, "a lease was lost");
+                return lost.cancel();
+            }
+            Ok(Err(error)) if Instant::now() < valid_until => {
+                tracing::warn!(%error, "a lease could not be renewed; trying again while it is still valid");
+                wait = options.renew_every / 4;
+            }
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(ttl = ?options.ttl, "a lease was lost: it could not be renewed within its time to live");
+                return lost.cancel();
+            }
+        }
+    }
+}
+
+/// Spreads renewals over 80 to 100 % of the interval, so that leases granted together do not renew together.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.8 + 0.2 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Scripted {
+        renewals: AtomicUsize,
+        releases: AtomicUsize,
+        failing: Mutex<Option<ErrorKind>>,
+    }
+
+    #[async_trait]
+    impl LeaseKeeper for Scripted {
+        async fn renew(&self) -> Result<()> {
+            self.renewals.fetch_add(1, Ordering::SeqCst);
+            match *self.failing.lock().expect("not poisoned") {
+                Some(kind) => Err(Error::new(kind, "scripted")),
+                None => Ok(()),
+            }
+        }
+
+        async fn release(&self) -> Result<()> {
+            self.releases.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn keep(keeper: &Arc<Scripted>) -> Lease {
+        let keeper: Arc<dyn LeaseKeeper> = keeper.clone();
+        Lease::keep(keeper, LeaseOptions::new(Duration::from_secs(9)), Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_renewed_while_held_and_released_once() {
+        let keeper = Arc::new(Scripted::default());
+        let lease = keep(&keeper);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!lease.is_lost());
+        assert!(keeper.renewals.load(Ordering::SeqCst) >= 19);
+        lease.release().await.expect("still ours");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(keeper.releases.load(Ordering::SeqCst), 1);
+        assert!(
+            keeper.renewals.load(Ordering::SeqCst) <= 26,
+            "renewal stopped with the release"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_server_loses_the_lease_within_its_time_to_live() {
+        let keeper = Arc::new(Scripted::default());
+        let lease = keep(&keeper);
+        *keeper.failing.lock().expect("not poisoned") = Some(ErrorKind::Unavailable);
+        let begun = Instant::now();
+        lease.lost().await;
+        assert_eq!(begun.elapsed(), Duration::from_secs(9));
+        assert_eq!(
+            lease.release().await.expect_err("lost").kind(),
+            ErrorKind::LeaseLost
+        );
+        assert_eq!(
+            keeper.releases.load(Ordering::SeqCst),
+            0,
+            "a lost lease is not ours to release"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_word_ends_the_lease_at_the_next_renewal() {
+        let keeper = Arc::new(Scripted::default());
+        let lease = keep(&keeper);
+        *keeper.failing.lock().expect("not poisoned") = Some(ErrorKind::LeaseLost);
+        let begun = Instant::now();
+        lease.lost().await;
+        assert!(begun.elapsed() <= Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_lease_is_released_in_the_background() {
+        let keeper = Arc::new(Scripted::default());
+        drop(keep(&keeper));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(keeper.releases.load(Ordering::SeqCst), 1);
+    }
+}
