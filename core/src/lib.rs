@@ -2,8 +2,10 @@
 
 pub mod backend;
 pub mod capability;
+pub mod database;
 pub mod error;
 pub mod lease;
+pub mod search;
 pub mod telemetry;
 pub mod ttl;
 pub mod watch;
