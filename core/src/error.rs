@@ -460,6 +460,11 @@ impl std::error::Error for Error {
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the error of an intercepted method, because it does not implement `Failure`",
+    label = "does not implement `infra_core::Failure`",
+    note = "implement `infra_core::Failure` for `{Self}` (wrap `infra_core::Error` in one variant), or return `infra_core::Result<T>`"
+)]
 pub trait Failure: From<Error> + fmt::Debug + Send + Sync + 'static {
     /// The kind under which this failure is counted.
     fn kind(&self) -> ErrorKind;

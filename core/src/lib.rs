@@ -1,9 +1,13 @@
 //! The contracts, errors, configuration and decorators that a fleet of services stands on: no driver, no network client.
 
+// The macro's output says `::infra_core`, in this crate too.
+extern crate self as infra_core;
+
 pub mod backend;
 pub mod capability;
 pub mod database;
 pub mod error;
+pub mod intercept;
 pub mod lease;
 pub mod search;
 pub mod telemetry;
@@ -13,4 +17,5 @@ pub mod watch;
 pub use async_trait::async_trait;
 pub use backend::Backend;
 pub use error::{Error, ErrorKind, Failure, Result, Retry};
+pub use infra_macros::intercept;
 pub use ttl::Ttl;

@@ -1,0 +1,34 @@
+//! The one decorator mechanism: every cross-cutting concern is written once and works for every trait.
+//!
+//! The attribute macro [`intercept`](macro@crate::intercept) makes a trait interceptable. A [`Stack`] is an ordered list of
+//! [`Interceptor`]s; [`Stack::wrap`] turns an `Arc<dyn Trait>` into one whose calls go through the stack. **The first
+//! interceptor added is the outermost: it sees a call first and its outcome last.**
+//!
+//! An interceptor can observe a call, delay it, refuse it, bound its time, repeat it and replace its outcome, and it is
+//! told of every end of a call, cancellation included. Its state is its own and is shared by everything that it is
+//! wrapped around; a [`Proxy`] is only a projection.
+//!
+//! With an empty stack a call costs one branch: the future of the implementation is handed on as it is. With any number of
+//! interceptors it costs one more boxed future, not one for each.
+
+mod interceptor;
+mod log;
+mod method;
+mod proxy;
+mod recorder;
+mod stack;
+mod timeout;
+mod trace;
+mod walk;
+
+#[doc(hidden)]
+pub mod support;
+
+pub use interceptor::{Enter, Exit, Failed, Interceptor, Outcome, Role, Scope, State, Status, Waiting};
+pub use log::Log;
+pub use method::{Call, Method};
+pub use proxy::Proxy;
+pub use recorder::{Recorded, Recorder};
+pub use stack::Stack;
+pub use timeout::Timeout;
+pub use trace::Trace;
