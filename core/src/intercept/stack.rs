@@ -44,7 +44,7 @@ use crate::error::{Error, Result};
 /// let greeter: Arc<dyn Greeter> = stack.wrap_named("polite", plain);
 /// assert_eq!(greeter.greet("Ann").await?, "good day, Ann");
 /// assert_eq!(recorder.labels(), ["greeter.greet"]);
-/// # infra_core::Result::Ok(()) }).unwrap();
+/// # Result::<()>::Ok(()) }).unwrap();
 /// ```
 #[derive(Clone, Default)]
 pub struct Stack {
