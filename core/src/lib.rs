@@ -4,14 +4,19 @@
 extern crate self as infra_core;
 
 pub mod backend;
+pub mod cache;
 pub mod capability;
+pub mod coordination;
 pub mod database;
 pub mod error;
 pub mod intercept;
 pub mod lease;
+pub mod once;
+pub mod queue;
 pub mod search;
 pub mod telemetry;
 pub mod ttl;
+pub mod uid;
 pub mod watch;
 
 pub use async_trait::async_trait;

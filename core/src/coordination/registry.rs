@@ -1,0 +1,266 @@
+//! Who serves what, where, right now.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::watch::Watch;
+
+/// Whether an instance takes new work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InstanceState {
+    /// It takes work.
+    #[default]
+    Ready,
+    /// It finishes what it has and takes nothing new.
+    Draining,
+}
+
+/// One running copy of a service.
+///
+/// ```
+/// use infra_core::coordination::Instance;
+///
+/// let instance = Instance::new("user-service", "user-1", "10.0.0.7", 9000)
+///     .with_weight(2)
+///     .with_zone("b")
+///     .with_metadata("version", "1.4.2");
+/// assert!(instance.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Instance {
+    /// The service's name.
+    pub service: String,
+    /// The instance's id, unique within the service.
+    pub id: String,
+    /// Host name or IP address (an IPv6 address without brackets).
+    pub address: String,
+    /// Port.
+    pub port: u16,
+    /// Whatever else callers should know.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Its share of the traffic relative to others. Default: 1; 0 takes none.
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// Where it runs, for callers that prefer their own zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Whether it takes new work.
+    #[serde(default)]
+    pub state: InstanceState,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+impl Instance {
+    /// A ready instance of weight 1.
+    #[must_use]
+    pub fn new(
+        service: impl Into<String>,
+        id: impl Into<String>,
+        address: impl Into<String>,
+        port: u16,
+    ) -> Self {
+        Self {
+            service: service.into(),
+            id: id.into(),
+            address: address.into(),
+            port,
+            metadata: BTreeMap::new(),
+            weight: 1,
+            zone: None,
+            state: InstanceState::Ready,
+        }
+    }
+
+    /// Sets its share of the traffic.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets where it runs.
+    #[must_use]
+    pub fn with_zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// Adds a piece of metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Refuses an instance that nobody could reach or tell apart.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty service, id or address, or port 0.
+    pub fn validate(&self) -> Result<()> {
+        for (what, value) in [
+            ("service", &self.service),
+            ("id", &self.id),
+            ("address", &self.address),
+        ] {
+            if value.is_empty() {
+                return Err(Error::invalid_argument(format!(
+                    "the instance has an empty {what}"
+                )));
+            }
+        }
+        if self.port == 0 {
+            return Err(Error::invalid_argument(
+                "the instance has port 0; register the port it really listens on",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The instances of a service at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceSnapshot {
+    /// The live instances, ordered by id.
+    pub instances: Vec<Instance>,
+    /// Where a watch continues.
+    pub revision: u64,
+}
+
+impl ServiceSnapshot {
+    /// Puts a snapshot together.
+    #[must_use]
+    pub fn new(instances: Vec<Instance>, revision: u64) -> Self {
+        Self { instances, revision }
+    }
+}
+
+/// The service registry.
+///
+/// # Contract
+/// - A registration is a lease: renewed in the background and **made again by itself** after expiry, partition or restart of
+///   the server, until it is deregistered or dropped.
+/// - Registering an id again replaces the instance; the earlier registration object can then no longer remove it.
+/// - Deregistering never touches another instance or service.
+/// - While the server is away, `discover` serves the last list known, where there is one.
+#[crate::intercept(component = "registry")]
+#[async_trait]
+pub trait Registry: Backend {
+    /// Registers an instance for as long as the returned registration lives.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an instance that is not
+    /// [valid](Instance::validate) or a time to live outside the limits.
+    #[call(idempotent)]
+    async fn register(&self, instance: Instance, ttl: Duration) -> Result<Registration>;
+
+    /// The live instances of a service, drained ones included; none is no error.
+    #[call(idempotent)]
+    async fn discover(&self, service: &str) -> Result<ServiceSnapshot>;
+
+    /// Watches a service from just after `revision`, so that nothing since that snapshot is lost.
+    #[call(idempotent)]
+    async fn watch_service(&self, service: &str, revision: u64) -> Result<Watch<Instance>>;
+}
+
+crate::assert_object_safe!(Registry);
+
+/// Convenience over any [`Registry`]; do not implement it.
+#[async_trait]
+pub trait RegistryExt: Registry {
+    /// The live instances of a service and a watch that continues from exactly there.
+    ///
+    /// # Errors
+    /// Those of [`Registry::discover`] and [`Registry::watch_service`].
+    async fn discover_and_watch(&self, service: &str) -> Result<(Vec<Instance>, Watch<Instance>)> {
+        let snapshot = self.discover(service).await?;
+        let watch = self.watch_service(service, snapshot.revision).await?;
+        Ok((snapshot.instances, watch))
+    }
+}
+
+impl<R: Registry + ?Sized> RegistryExt for R {}
+
+/// What a backend does for one registration that it keeps alive.
+#[async_trait]
+pub trait RegistrationKeeper: fmt::Debug + Send + Sync + 'static {
+    /// Replaces what is registered, now and at every later re-registration.
+    async fn update(&self, instance: Instance) -> Result<()>;
+
+    /// Stops renewing and removes the instance if it is still ours.
+    async fn deregister(&self) -> Result<()>;
+
+    /// Stops renewing without blocking; removes the instance in the background, best effort.
+    fn abandon(&self);
+}
+
+/// A registration that is kept alive. Dropping it deregisters in the background, best effort.
+#[derive(Debug)]
+pub struct Registration {
+    instance: Instance,
+    keeper: Option<Arc<dyn RegistrationKeeper>>,
+}
+
+impl Registration {
+    /// Puts a registration together, for backends.
+    #[must_use]
+    pub fn new(instance: Instance, keeper: Arc<dyn RegistrationKeeper>) -> Self {
+        Self {
+            instance,
+            keeper: Some(keeper),
+        }
+    }
+
+    /// What is registered.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Changes the state, so that callers see that this instance drains before it goes.
+    ///
+    /// # Errors
+    /// The backend's; the old state stays registered.
+    pub async fn set_state(&mut self, state: InstanceState) -> Result<()> {
+        let mut instance = self.instance.clone();
+        instance.state = state;
+        if let Some(keeper) = &self.keeper {
+            keeper.update(instance.clone()).await?;
+        }
+        self.instance = instance;
+        Ok(())
+    }
+
+    /// Removes the instance from the registry now.
+    ///
+    /// # Errors
+    /// The backend's; the instance then goes when its time to live has passed.
+    pub async fn deregister(mut self) -> Result<()> {
+        match self.keeper.take() {
+            Some(keeper) => keeper.deregister().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abandon();
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Consumers, handlers, and what a handler answers.
+
+use std::fmt;
+use std::future::Future;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+
+use super::Message;
+use crate::backend::Backend;
+use crate::error::Result;
+
+/// What a handler answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disposition {
+    /// Done with it.
+    Ack,
+    /// Deliver it again, not before this delay. Counts as an attempt.
+    Retry {
+        /// The least delay.
+        after: Duration,
+    },
+    /// Put it into the dead-letter topic now.
+    DeadLetter {
+        /// Why; becomes a header.
+        reason: String,
+    },
+}
+
+/// A message that is being handled.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// The consumer group.
+    pub group: Arc<str>,
+    /// Which delivery this is, from 1. The broker's count survives a restart of the consumer where it keeps one.
+    pub attempt: NonZeroU32,
+    /// The partition, where the broker has partitions.
+    pub partition: Option<u32>,
+    /// The position in the partition, where the broker has one.
+    pub offset: Option<u64>,
+    /// When the broker took the message, where it says so.
+    pub sent_at: Option<SystemTime>,
+}
+
+impl Delivery {
+    /// A first delivery, for backends and tests.
+    #[must_use]
+    pub fn new(message: Message, group: impl Into<Arc<str>>) -> Self {
+        Self {
+            message,
+            group: group.into(),
+            attempt: NonZeroU32::MIN,
+            partition: None,
+            offset: None,
+            sent_at: None,
+        }
+    }
+
+    /// The same delivery with its attempt number.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: NonZeroU32) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// The same delivery with its place in the log.
+    #[must_use]
+    pub fn with_position(mut self, partition: u32, offset: u64) -> Self {
+        self.partition = Some(partition);
+        self.offset = Some(offset);
+        self
+    }
+}
+
+/// Handles messages, one at a time per key, many at a time across keys.
+///
+/// An `Err` and a panic count as [`Disposition::Retry`] with the subscription's back-off; the handler's future runs under
+/// the trace context of the message.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Handles a message.
+    async fn handle(&self, delivery: &Delivery) -> Result<Disposition>;
+}
+
+crate::assert_object_safe!(Handler);
+
+/// Handles several messages at once; they belong to distinct keys or come in the order of their key.
+#[async_trait]
+pub trait BatchHandler: Send + Sync + 'static {
+    /// Handles messages and answers for each, in their order. An `Err`, a panic or a wrong number of answers counts as a
+    /// retry of all of them.
+    async fn handle_batch(&self, deliveries: &[Delivery]) -> Result<Vec<Disposition>>;
+}
+
+crate::assert_object_safe!(BatchHandler);
+
+/// Makes a [`Handler`] of an async closure.
+///
+/// ```
+/// use infra_core::queue::{Disposition, handler_fn};
+///
+/// let handler = handler_fn(|delivery| async move {
+///     tracing::info!(topic = delivery.message.topic, "a message came");
+///     Ok(Disposition::Ack)
+/// });
+/// # let _: std::sync::Arc<dyn infra_core::queue::Handler> = handler;
+/// ```
+#[must_use]
+pub fn handler_fn<F, R>(function: F) -> Arc<dyn Handler>
+where
+    F: Fn(Delivery) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Disposition>> + Send + 'static,
+{
+    Arc::new(FunctionHandler(function))
+}
+
+struct FunctionHandler<F>(F);
+
+#[async_trait]
+impl<F, R> Handler for FunctionHandler<F>
+where
+    F: Fn(Delivery) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<Disposition>> + Send + 'static,
+{
+    async fn handle(&self, delivery: &Delivery) -> Result<Disposition> {
+        (self.0)(delivery.clone()).await
+    }
+}
+
+/// Where a group begins that has no position yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Start {
+    /// With the oldest message that the broker has.
+    #[default]
+    Earliest,
+    /// With messages sent from now on.
+    Latest,
+}
+
+/// What a consumer subscribes to, and how it works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subscription {
+    /// The topics.
+    pub topics: Vec<String>,
+    /// Where a new group begins. Default: the oldest message.
+    pub start: Start,
+    /// The most messages that are handled at the same time, and that are fetched ahead. Default: 64.
+    pub max_in_flight: NonZeroU32,
+    /// After so many failed deliveries a message goes to the dead-letter topic. Default: 5.
+    pub max_attempts: NonZeroU32,
+    /// The delay before the second delivery of a failed message; it doubles up to `max_backoff`. Default: 100 ms.
+    pub backoff: Duration,
+    /// The longest delay between deliveries of a failed message. Default: 30 s.
+    pub max_backoff: Duration,
+    /// A handler that runs longer has failed (its future is dropped). Default: 5 min.
+    pub handler_timeout: Duration,
+    /// The suffix of the dead-letter topic. Default: `.dlq`.
+    pub dead_letter_suffix: String,
+}
+
+impl Subscription {
+    /// Subscribes to these topics with the defaults.
+    #[must_use]
+    pub fn to<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            topics: topics.into_iter().map(Into::into).collect(),
+            start: Start::Earliest,
+            max_in_flight: const { NonZeroU32::new(64).unwrap() },
+            max_attempts: const { NonZeroU32::new(5).unwrap() },
+            backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(30),
+            handler_timeout: Duration::from_secs(300),
+            dead_letter_suffix: ".dlq".to_owned(),
+        }
+    }
+
+    /// Sets where a new group begins.
+    #[must_use]
+    pub fn with_start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Sets how many messages are handled at the same time.
+    #[must_use]
+    pub fn with_max_in_flight(mut self, messages: NonZeroU32) -> Self {
+        self.max_in_flight = messages;
+        self
+    }
+
+    /// Sets after how many failed deliveries a message is given up.
+    #[must_use]
+    pub fn with_max_attempts(mut self, attempts: NonZeroU32) -> Self {
+        self.max_attempts = attempts;
+        self
+    }
+
+    /// Sets the delays between deliveries of a failed message.
+    #[must_use]
+    pub fn with_backoff(mut self, first: Duration, max: Duration) -> Self {
+        self.backoff = first;
+        self.max_backoff = max;
+        self
+    }
+
+    /// Sets how long a handler may run.
+    #[must_use]
+    pub fn with_handler_timeout(mut self, timeout: Duration) -> Self {
+        self.handler_timeout = timeout;
+        self
+    }
+}
+
+/// A member of a consumer group.
+///
+/// # Contract
+/// - Every group gets every message of its topics; the members of a group share them.
+/// - Messages of one key are handled one after the other, in order among first deliveries; keys do not wait for each other,
+///   and a message that waits for its next attempt holds up nothing.
+/// - A message is settled only after it was acknowledged or is safely in the dead-letter topic; what was not settled is
+///   delivered again after a crash.
+/// - In-flight messages are bounded; fetching pauses at the bound.
+#[async_trait]
+pub trait Consumer: Backend {
+    /// Starts handling; returns as soon as the subscription stands.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for no topic or a bad one.
+    async fn subscribe(
+        &self,
+        subscription: Subscription,
+        handler: Arc<dyn Handler>,
+    ) -> Result<SubscriptionHandle>;
+
+    /// Starts handling in batches of at most `max_batch` messages, waiting at most `max_wait` for a batch to fill.
+    ///
+    /// # Errors
+    /// As [`Consumer::subscribe`].
+    async fn subscribe_batch(
+        &self,
+        subscription: Subscription,
+        max_batch: NonZeroU32,
+        max_wait: Duration,
+        handler: Arc<dyn BatchHandler>,
+    ) -> Result<SubscriptionHandle>;
+}
+
+crate::assert_object_safe!(Consumer);
+
+/// What the consumer runtime does for one subscription.
+#[async_trait]
+pub trait SubscriptionKeeper: fmt::Debug + Send + Sync + 'static {
+    /// Stops fetching, lets running handlers finish until the deadline, settles what they answered.
+    async fn drain(&self, deadline: Duration) -> Result<()>;
+
+    /// Stops at once, without blocking; unsettled messages go back to the group.
+    fn abandon(&self);
+
+    /// Changes how many messages are handled at the same time.
+    fn set_max_in_flight(&self, messages: NonZeroU32);
+
+    /// How many messages are being handled or wait for their next attempt here.
+    fn in_flight(&self) -> usize;
+}
+
+/// A running subscription. Dropping it stops at once; unsettled messages go back to the group.
+#[derive(Debug)]
+pub struct SubscriptionHandle {
+    keeper: Option<Arc<dyn SubscriptionKeeper>>,
+}
+
+impl SubscriptionHandle {
+    /// Wraps what runs the subscription, for the runtime.
+    #[must_use]
+    pub fn new(keeper: Arc<dyn SubscriptionKeeper>) -> Self {
+        Self { keeper: Some(keeper) }
+    }
+
+    /// Stops fetching and lets running handlers finish.
+    ///
+    /// # Errors
+    /// [`Timeout`](crate::ErrorKind::Timeout) says how many handlers were still running at the deadline; they were stopped,
+    /// and their messages are delivered again.
+    pub async fn drain(mut self, deadline: Duration) -> Result<()> {
+        match self.keeper.take() {
+            Some(keeper) => {
+                let drained = keeper.drain(deadline).await;
+                keeper.abandon();
+                drained
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Changes how many messages are handled at the same time; takes effect at once.
+    pub fn set_max_in_flight(&self, messages: NonZeroU32) {
+        if let Some(keeper) = &self.keeper {
+            keeper.set_max_in_flight(messages);
+        }
+    }
+
+    /// How many messages are being handled or wait for their next attempt here.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.keeper.as_ref().map_or(0, |keeper| keeper.in_flight())
+    }
+}
+
+impl Drop for SubscriptionHandle {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.abandon();
+        }
+    }
+}
