@@ -1,8 +1,7 @@
 //! Writing the implementation of a trait for `Proxy<T>`.
 
-use proc_macro2::TokenStream;
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote};
 use syn::{
     Attribute, Error, FnArg, GenericParam, Ident, Item, ItemTrait, Pat, Path, Result, Signature, TraitItem,
     TraitItemFn, Type, parse_quote,
@@ -203,13 +202,13 @@ impl<'a> Method<'a> {
         let (checks, next) = if self.options.once {
             (quote!(), quote!(take()))
         } else {
+            // With the type written out, so that what is wrong with it is reported where it stands.
             let checks = self
                 .arguments
                 .iter()
-                .map(|Argument { name, ty }| quote_spanned!(ty.span()=> #support::repeatable(&#name);));
+                .map(|Argument { name, ty }| quote!(#support::repeatable::<#ty>(&#name);));
             (quote!(#(#checks)*), quote!(next(__keep)))
         };
-        let drive = quote_spanned!(output.span()=> #support::drive::<#output, _>);
         quote! {
             static __METHOD: #core::intercept::Method = #method;
             let ::core::option::Option::Some(__stack) = #core::intercept::Proxy::interceptors(self) else {
@@ -218,7 +217,7 @@ impl<'a> Method<'a> {
             #checks
             let __call = #core::intercept::Call::new(&__METHOD, #core::intercept::Proxy::label(self), #subject);
             let mut __arguments = #support::Arguments::new((#(#names,)*));
-            ::std::boxed::Box::pin(#drive(__stack, __call, move |__keep| {
+            ::std::boxed::Box::pin(#support::drive::<#output, _>(__stack, __call, move |__keep| {
                 let (#(#names,)*) = __arguments.#next?;
                 ::core::option::Option::Some(#forward)
             }))
@@ -278,7 +277,7 @@ fn without_helpers(item: &ItemTrait) -> ItemTrait {
     item
 }
 
-fn item_keyword(item: &Item) -> proc_macro2::Span {
+fn item_keyword(item: &Item) -> Span {
     let mut tokens = match item {
         Item::Impl(item) => item.impl_token.to_token_stream(),
         Item::Struct(item) => item.ident.to_token_stream(),
@@ -287,7 +286,5 @@ fn item_keyword(item: &Item) -> proc_macro2::Span {
         other => other.to_token_stream(),
     }
     .into_iter();
-    tokens
-        .next()
-        .map_or_else(proc_macro2::Span::call_site, |token| token.span())
+    tokens.next().map_or_else(Span::call_site, |token| token.span())
 }

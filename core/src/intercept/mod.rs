@@ -11,9 +11,13 @@
 //! With an empty stack a call costs one branch: the future of the implementation is handed on as it is. With any number of
 //! interceptors it costs one more boxed future, not one for each.
 
+mod concurrency;
+mod faults;
 mod interceptor;
 mod log;
 mod method;
+mod metrics;
+mod per_method;
 mod proxy;
 mod recorder;
 mod stack;
@@ -24,9 +28,12 @@ mod walk;
 #[doc(hidden)]
 pub mod support;
 
+pub use concurrency::ConcurrencyLimit;
+pub use faults::{Fault, Faults};
 pub use interceptor::{Enter, Exit, Failed, Interceptor, Outcome, Role, Scope, State, Status, Waiting};
 pub use log::Log;
 pub use method::{Call, Method};
+pub use metrics::{Metrics, OPERATION_ACTIVE, OPERATION_DURATION, OPERATION_RETRIES};
 pub use proxy::Proxy;
 pub use recorder::{Recorded, Recorder};
 pub use stack::Stack;

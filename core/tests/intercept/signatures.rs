@@ -1,7 +1,5 @@
 //! The macro on traits of another crate, over the range of signatures that `#[async_trait]` accepts.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are tests too
-
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
