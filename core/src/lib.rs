@@ -11,6 +11,7 @@ pub mod database;
 pub mod error;
 pub mod intercept;
 pub mod lease;
+pub mod lifecycle;
 pub mod once;
 pub mod queue;
 pub mod search;

@@ -1,2 +1,42 @@
-//! xtask
-fn main() {}
+//! The project's own commands: `cargo xtask test` is everything that has to pass before a change lands.
+//!
+//! It may run cargo and read the repository; it depends on nothing, so that it is built in a second.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program talks to its user"
+)]
+
+mod dependencies;
+mod steps;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "cargo xtask COMMAND
+
+  test           formatting, lints, documentation, the dependency rule, every test, the example's replay
+  dependencies   only the dependency rule: core has no driver, backends do not depend on each other
+  bench          every benchmark, with its ratios (release build, several minutes)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => steps::test(),
+        ["dependencies"] => dependencies::check(),
+        ["bench"] => steps::bench(),
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => Err(format!("unknown command {:?}\n\n{USAGE}", words.join(" "))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xtask: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

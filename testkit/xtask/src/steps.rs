@@ -1,0 +1,119 @@
+//! The steps of `cargo xtask test` and `cargo xtask bench`, each a cargo command that must succeed.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::dependencies;
+
+/// The corpus that the example's replay runs on.
+const SAMPLE: &str = "examples/message-service/sample.jsonl";
+
+pub(crate) type Outcome = Result<(), String>;
+
+/// Runs everything that has to pass before a change lands; stops at the first step that fails.
+pub(crate) fn test() -> Outcome {
+    let scratch = Scratch::new()?;
+    let data = scratch.0.display().to_string();
+    let replay = [
+        "run",
+        "--quiet",
+        "--package",
+        "message-service",
+        "--",
+        "--data",
+        &data,
+        "replay",
+        SAMPLE,
+    ];
+
+    step("formatting", || cargo(&["fmt", "--all", "--check"], &[]))?;
+    step("lints", || {
+        cargo(
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        )
+    })?;
+    step("documentation", || {
+        let deny = [("RUSTDOCFLAGS", "-D warnings")];
+        cargo(
+            &[
+                "doc",
+                "--workspace",
+                "--all-features",
+                "--no-deps",
+                "--document-private-items",
+                "--quiet",
+            ],
+            &deny,
+        )
+    })?;
+    step("dependency rule", dependencies::check)?;
+    step("tests and documentation examples", || {
+        cargo(&["test", "--workspace", "--all-features"], &[])
+    })?;
+    step("replay of the sample", || cargo(&replay, &[]))?;
+    step("second replay adds nothing", || cargo(&replay, &[]))?;
+    println!("\nall steps passed");
+    Ok(())
+}
+
+/// Runs every benchmark.
+pub(crate) fn bench() -> Outcome {
+    cargo(&["bench", "--workspace", "--benches"], &[])
+}
+
+/// Runs cargo with the terminal of this process.
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    let status = Command::new(cargo_path())
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .map_err(|error| format!("cargo could not be started: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("`cargo {}` failed: {status}", arguments.join(" ")))
+    }
+}
+
+/// The cargo that runs this program.
+pub(crate) fn cargo_path() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+fn step(name: &str, run: impl FnOnce() -> Outcome) -> Outcome {
+    println!("== {name}");
+    let began = Instant::now();
+    run().map_err(|problem| format!("{name}: {problem}"))?;
+    println!("== {name}: passed in {:.1} s", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A folder of this process's own, removed when it ends.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("infra-xtask-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("xtask: {} stays behind: {error}", self.0.display());
+        }
+    }
+}
