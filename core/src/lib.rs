@@ -6,6 +6,7 @@ extern crate self as infra_core;
 pub mod backend;
 pub mod cache;
 pub mod capability;
+pub mod config;
 pub mod coordination;
 pub mod database;
 pub mod error;
