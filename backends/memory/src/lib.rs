@@ -1,1 +1,11 @@
-//! memory
+//! Every primitive of `infra-core` in one process: the embedded default of services, and what fakes and examples use.
+
+mod coordinator;
+mod link;
+mod locks;
+
+pub use coordinator::{CoordinatorConfig, CoordinatorFaults, MemoryCoordinator};
+pub use locks::LockTable;
+
+/// The name of this backend in errors and metric labels.
+pub(crate) const BACKEND: &str = "memory";

@@ -1,0 +1,147 @@
+//! The configuration of the in-process coordinator.
+
+use std::time::Duration;
+
+use infra_core::{Error, Result};
+
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How an in-process coordinator behaves: how much it remembers and how long leases last.
+///
+/// ```
+/// use std::time::Duration;
+/// use infra_memory::CoordinatorConfig;
+///
+/// let config = CoordinatorConfig::development().with_instance_id_quarantine(Duration::from_secs(1));
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CoordinatorConfig {
+    /// The most configuration keys and the most registered instances, each. Default: 100 000.
+    pub max_entries: usize,
+    /// The most held locks and waiters for locks together. Default: 100 000.
+    pub max_locks: usize,
+    /// The most watches at one time, of the registry and of the configuration, each. Default: 10 000.
+    pub max_watches: usize,
+    /// How many past changes a watch can start from, of the registry and of the configuration, each. Default: 4096.
+    pub history: usize,
+    /// How many events a watch holds that were not read yet. Default: 1024.
+    pub watch_buffer: usize,
+    /// How long an instance id stays leased without renewal. Default: 30 s.
+    pub instance_id_ttl: Duration,
+    /// How long a freed instance id is not handed out again: at least the largest difference between the clocks of a
+    /// fleet. Default: 5 s.
+    pub instance_id_quarantine: Duration,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self::development()
+    }
+}
+
+impl CoordinatorConfig {
+    /// The defaults above.
+    #[must_use]
+    pub const fn development() -> Self {
+        Self {
+            max_entries: 100_000,
+            max_locks: 100_000,
+            max_watches: 10_000,
+            history: 4096,
+            watch_buffer: 1024,
+            instance_id_ttl: Duration::from_secs(30),
+            instance_id_quarantine: Duration::from_secs(5),
+        }
+    }
+
+    /// The same as in development: an embedded coordinator has no servers to be careful about.
+    #[must_use]
+    pub const fn production() -> Self {
+        Self::development()
+    }
+
+    /// Sets how many past changes a watch can start from.
+    #[must_use]
+    pub const fn with_history(mut self, changes: usize) -> Self {
+        self.history = changes;
+        self
+    }
+
+    /// Sets how many unread events a watch holds.
+    #[must_use]
+    pub const fn with_watch_buffer(mut self, events: usize) -> Self {
+        self.watch_buffer = events;
+        self
+    }
+
+    /// Sets the most configuration keys and registered instances.
+    #[must_use]
+    pub const fn with_max_entries(mut self, entries: usize) -> Self {
+        self.max_entries = entries;
+        self
+    }
+
+    /// Sets the most held locks and waiters together.
+    #[must_use]
+    pub const fn with_max_locks(mut self, locks: usize) -> Self {
+        self.max_locks = locks;
+        self
+    }
+
+    /// Sets the most watches at one time.
+    #[must_use]
+    pub const fn with_max_watches(mut self, watches: usize) -> Self {
+        self.max_watches = watches;
+        self
+    }
+
+    /// Sets how long an instance id stays leased without renewal.
+    #[must_use]
+    pub const fn with_instance_id_ttl(mut self, ttl: Duration) -> Self {
+        self.instance_id_ttl = ttl;
+        self
+    }
+
+    /// Sets how long a freed instance id is not handed out again.
+    #[must_use]
+    pub const fn with_instance_id_quarantine(mut self, quarantine: Duration) -> Self {
+        self.instance_id_quarantine = quarantine;
+        self
+    }
+
+    /// Reports every value that cannot work, all at once, each with its path.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig).
+    pub fn validate(&self) -> Result<()> {
+        let sizes = [
+            ("max_entries", self.max_entries),
+            ("max_locks", self.max_locks),
+            ("max_watches", self.max_watches),
+            ("watch_buffer", self.watch_buffer),
+        ];
+        let mut problems: Vec<String> = sizes
+            .into_iter()
+            .filter(|(_, size)| *size == 0)
+            .map(|(path, _)| format!("{path} is 0; allow at least one"))
+            .collect();
+        for (path, value, least) in [
+            ("instance_id_ttl", self.instance_id_ttl, Duration::from_millis(10)),
+            (
+                "instance_id_quarantine",
+                self.instance_id_quarantine,
+                Duration::ZERO,
+            ),
+        ] {
+            if value < least || value > YEAR {
+                problems.push(format!("{path} is {value:?}; give {least:?} to {YEAR:?}"));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::invalid_config(problems.join("; ")).at("coordinator", crate::BACKEND, "validate"))
+    }
+}
