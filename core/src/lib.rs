@@ -4,6 +4,7 @@
 extern crate self as infra_core;
 
 pub mod backend;
+pub mod breaker;
 pub mod cache;
 pub mod capability;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod once;
 pub mod queue;
+pub mod retry;
 pub mod search;
 pub mod telemetry;
 pub mod ttl;
