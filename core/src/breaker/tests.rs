@@ -114,7 +114,7 @@ async fn a_hung_probe_times_out_and_counts_as_a_failure() {
     fail(&*breaker, 3);
     tokio::time::advance(10 * SECOND).await;
     let error = breaker
-        .call(|| std::future::pending::<Result<(), Error>>())
+        .call(std::future::pending::<Result<(), Error>>)
         .await
         .expect_err("given up");
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -189,7 +189,7 @@ async fn the_callers_own_faults_and_cancellation_do_not_count() {
     for _ in 0..5 {
         assert!(
             breaker
-                .call(|| std::future::pending::<Result<(), Error>>())
+                .call(std::future::pending::<Result<(), Error>>)
                 .now_or_never()
                 .is_none()
         );
