@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::Force;
 use super::machine::MAX_PROBES;
-use crate::error::{Error, Result};
+use crate::config::{Problems, Validate, humane};
 
 /// When a breaker opens and when it closes again.
 ///
@@ -15,11 +15,12 @@ use crate::error::{Error, Result};
 /// ```
 /// use std::time::Duration;
 /// use infra_core::breaker::Policy;
+/// use infra_core::config::Validate;
 ///
 /// let policy: Policy = serde_json::from_str(
 ///     r#"{ "failureThreshold": 5, "successThreshold": 2, "openStateTimeout": "1m" }"#,
 /// )?;
-/// policy.validate()?;
+/// policy.check()?;
 /// assert_eq!(policy, Policy::default());
 /// assert_eq!(policy.open_state_timeout, Duration::from_secs(60));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,24 +34,24 @@ pub struct Policy {
     /// Successful probes that close it again. Default 2.
     pub success_threshold: u32,
     /// How long it refuses calls before it lets a probe pass. Default 1 min.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humane")]
     pub open_state_timeout: Duration,
     /// The length of the sliding window over which shares are taken. Default 1 min.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humane")]
     pub window_length: Duration,
     /// Calls that the window must hold before a share means anything. Default 20.
     pub minimum_calls: u32,
     /// The share of failed calls in the window that opens the breaker, above 0 and up to 1. Default 0.5.
     pub failure_rate_threshold: f64,
     /// A call that takes this long is slow; absent: none is. Default absent. A slow probe counts as failed.
-    #[serde(with = "humantime_serde::option")]
+    #[serde(with = "humane::option")]
     pub slow_call_duration: Option<Duration>,
     /// The share of slow calls in the window that opens the breaker, above 0 and up to 1. Default 0.8.
     pub slow_call_rate_threshold: f64,
     /// How many probes may be out at once while half-open, from 1 to 32. Default 1.
     pub half_open_max_probes: u32,
     /// The time after which a probe that has not ended counts as failed. Default 30 s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humane")]
     pub probe_timeout: Duration,
     /// Whether the breaker is held open or closed. Default: it decides itself.
     pub force: Force,
@@ -117,56 +118,42 @@ impl Policy {
         self.force = force;
         self
     }
+}
 
-    /// Checks the whole policy and reports every problem at once.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig): a threshold or count of zero, a share outside its range, more
-    /// probes than 32, a time of zero, or a window outside 1 s to 1 h.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        for (name, count) in [
+impl Validate for Policy {
+    /// Finds: a threshold or count of zero, a share outside its range, more probes than 32, a time of zero, and a window outside
+    /// 1 s to 1 h.
+    fn validate(&self, problems: &mut Problems) {
+        for (path, count) in [
             ("failureThreshold", self.failure_threshold),
             ("successThreshold", self.success_threshold),
             ("minimumCalls", self.minimum_calls),
         ] {
-            if count == 0 {
-                problems.push(format!("{name}: 0 is not allowed; give at least 1"));
-            }
+            problems.ensure(count > 0, path, "must be at least 1");
         }
-        for (name, share) in [
+        for (path, share) in [
             ("failureRateThreshold", self.failure_rate_threshold),
             ("slowCallRateThreshold", self.slow_call_rate_threshold),
         ] {
-            if share.is_nan() || share <= 0.0 || share > 1.0 {
-                problems.push(format!("{name}: {share} is not above 0 and up to 1"));
-            }
+            problems.ensure(share > 0.0 && share <= 1.0, path, "must be above 0 and at most 1");
         }
-        if self.half_open_max_probes == 0 || self.half_open_max_probes as usize > MAX_PROBES {
-            problems.push(format!(
-                "halfOpenMaxProbes: {} is not between 1 and {MAX_PROBES}",
-                self.half_open_max_probes
-            ));
-        }
-        for (name, time) in [
+        problems.ensure(
+            (1..=MAX_PROBES).contains(&(self.half_open_max_probes as usize)),
+            "halfOpenMaxProbes",
+            "must be between 1 and 32",
+        );
+        for (path, time) in [
             ("openStateTimeout", Some(self.open_state_timeout)),
             ("probeTimeout", Some(self.probe_timeout)),
             ("slowCallDuration", self.slow_call_duration),
         ] {
-            if time == Some(Duration::ZERO) {
-                problems.push(format!("{name}: zero is not allowed"));
-            }
+            problems.ensure(time != Some(Duration::ZERO), path, "must not be zero");
         }
-        if !(Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.window_length) {
-            problems.push(format!(
-                "windowLength: {:?} is not between 1s and 1h",
-                self.window_length
-            ));
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(problems.join("; ")).at("breaker", "local", "validate"))
+        problems.ensure(
+            (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&self.window_length),
+            "windowLength",
+            "must be between 1s and 1h",
+        );
     }
 }
 
@@ -182,8 +169,8 @@ mod tests {
                 "slowCallDuration":"0s"}"#,
         )
         .expect("the form is right");
-        let error = policy.validate().expect_err("ten problems").to_string();
-        assert_eq!(error.matches("; ").count(), 9 + 3, "{error}");
+        let error = policy.check().expect_err("ten problems").to_string();
+        assert!(error.contains("10 problems"), "{error}");
     }
 
     #[test]

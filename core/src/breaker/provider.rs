@@ -11,7 +11,8 @@ use super::contract::{Breaker, BreakerProvider, Force, State};
 use super::machine::Machine;
 use super::observe::{Hub, Transition};
 use super::policy::Policy;
-use crate::error::{Error, Result};
+use crate::config::{Problems, Validate};
+use crate::error::Result;
 use crate::telemetry::{Meter, NoMeter};
 use crate::watch::Watch;
 
@@ -79,30 +80,20 @@ impl Config {
         self.default_policy = policy;
         self
     }
+}
 
-    /// Checks the whole configuration and reports every problem at once.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig): a path that does not end with a slash, no breaker at all, or an
-    /// invalid default policy.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        if !self.policies_path.ends_with('/') {
-            problems.push(format!(
-                "policies_path: {:?} does not end with a slash",
-                self.policies_path
-            ));
-        }
-        if self.max_breakers == 0 {
-            problems.push("max_breakers: 0 allows none; give at least 1".to_owned());
-        }
-        if let Err(error) = self.default_policy.validate() {
-            problems.push(format!("default_policy: {}", error.message()));
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(problems.join("; ")).at("breaker", "local", "validate"))
+impl Validate for Config {
+    /// Finds: a path that does not end with a slash, no breaker at all, and what is wrong with the default policy.
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(
+            self.policies_path.ends_with('/'),
+            "policies_path",
+            "must end with a slash",
+        );
+        problems.ensure(self.max_breakers > 0, "max_breakers", "must be at least 1");
+        problems.within("default_policy", |problems| {
+            self.default_policy.validate(problems)
+        });
     }
 }
 
@@ -177,7 +168,7 @@ impl Breakers {
     /// Makes an empty set of breakers that reports no metrics.
     ///
     /// # Errors
-    /// As [`Config::validate`].
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong with `config`.
     pub fn new(config: Config) -> Result<Self> {
         Self::with_meter(config, Arc::new(NoMeter))
     }
@@ -186,9 +177,9 @@ impl Breakers {
     /// `meter`, both labelled with the breaker's name.
     ///
     /// # Errors
-    /// As [`Config::validate`].
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong with `config`.
     pub fn with_meter(config: Config, meter: Arc<dyn Meter>) -> Result<Self> {
-        config.validate()?;
+        config.check()?;
         let fallback = Arc::new(config.default_policy.clone());
         Ok(Self {
             shared: Arc::new(Shared {
@@ -213,14 +204,14 @@ impl Breakers {
     pub fn apply(&self, policies: BTreeMap<String, Policy>) -> Result<()> {
         let shared = &self.shared;
         let mut current = shared.policies.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut problems = Vec::new();
+        let mut problems = Problems::new();
         let mut named = BTreeMap::new();
         let mut fallback = Arc::new(shared.config.default_policy.clone());
         for (name, policy) in policies {
-            let accepted = match policy.validate() {
+            let accepted = match policy.check() {
                 Ok(()) => Some(Arc::new(policy)),
-                Err(error) => {
-                    problems.push(format!("{name:?}: {}", error.message()));
+                Err(_) => {
+                    problems.within(&name, |problems| policy.validate(problems));
                     if name == DEFAULT_POLICY {
                         Some(Arc::clone(&current.fallback))
                     } else {
@@ -241,14 +232,9 @@ impl Breakers {
             breaker.apply(&current.of(breaker.name()));
         }
         drop(current);
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(format!(
-            "invalid breaker policies were ignored and their last good values kept: {}",
-            problems.join("; ")
-        ))
-        .at("breaker", "local", "apply"))
+        problems.finish().map_err(|error| {
+            error.context("invalid breaker policies were ignored and their last good values kept")
+        })
     }
 
     /// Where in the configuration centre the policies are.

@@ -12,6 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::config::{Problems, Validate, humane};
+
 /// One repetition costs this much; a first attempt deposits `ratio` of it.
 const TOKEN: i64 = 1_000;
 /// Deposits expire in steps of a tenth of the time to live.
@@ -25,9 +27,9 @@ const SLOTS: usize = 10;
 #[non_exhaustive]
 pub struct BudgetPolicy {
     /// How long a deposit counts; from 1 s to 60 s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humane")]
     pub ttl: Duration,
-    /// Repetitions per second that are allowed whatever the traffic, so that quiet services can retry at all.
+    /// Repetitions per second that are allowed whatever the traffic, so that quiet services can retry at all; at most 10000.
     pub min_per_second: u32,
     /// Repetitions allowed for each first attempt: 0.2 allows one for every five. From 0 to 1000.
     pub ratio: f64,
@@ -64,20 +66,26 @@ impl BudgetPolicy {
         self.ratio = ratio;
         self
     }
+}
 
-    pub(super) fn problems(&self, path: &str, problems: &mut Vec<String>) {
-        if !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.ttl) {
-            problems.push(format!("{path}ttl: {:?} is not between 1s and 60s", self.ttl));
-        }
-        if !(0.0..=1_000.0).contains(&self.ratio) {
-            problems.push(format!("{path}ratio: {} is not between 0 and 1000", self.ratio));
-        }
-        if self.min_per_second > 10_000 {
-            problems.push(format!(
-                "{path}min_per_second: {} is more than 10000",
-                self.min_per_second
-            ));
-        }
+impl Validate for BudgetPolicy {
+    /// Finds values outside the ranges of the fields.
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(
+            (Duration::from_secs(1)..=Duration::from_secs(60)).contains(&self.ttl),
+            "ttl",
+            "must be between 1s and 60s",
+        );
+        problems.ensure(
+            (0.0..=1_000.0).contains(&self.ratio),
+            "ratio",
+            "must be between 0 and 1000",
+        );
+        problems.ensure(
+            self.min_per_second <= 10_000,
+            "min_per_second",
+            "must be at most 10000",
+        );
     }
 }
 
@@ -111,8 +119,7 @@ struct Shared {
 }
 
 impl Budget {
-    /// Makes a budget; values outside the ranges that [`Policy::validate`](super::Policy::validate) accepts are
-    /// taken as the nearest that are inside.
+    /// Makes a budget; values outside their ranges are taken as the nearest inside.
     #[must_use]
     pub fn new(policy: &BudgetPolicy) -> Self {
         let ttl = policy.ttl.clamp(Duration::from_secs(1), Duration::from_secs(60));

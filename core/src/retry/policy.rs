@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attempts::Attempts;
 use super::budget::{Budget, BudgetPolicy};
-use crate::error::{Error, Result};
+use crate::config::{Problems, Validate, humane};
+use crate::error::Error;
 
 /// How the delay before a repetition grows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -19,18 +20,18 @@ pub enum Backoff {
     /// The same delay each time.
     Fixed {
         /// The delay.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "humane")]
         delay: Duration,
     },
     /// `initial`, then each delay `factor` times the one before, never more than `max`.
     Exponential {
         /// The delay before the first repetition.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "humane")]
         initial: Duration,
         /// How much longer each delay is than the one before; at least 1.
         factor: f32,
         /// The longest delay.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "humane")]
         max: Duration,
     },
 }
@@ -77,18 +78,19 @@ impl fmt::Debug for Predicate {
 ///
 /// ```
 /// use std::time::Duration;
+/// use infra_core::config::Validate;
 /// use infra_core::retry::{Jitter, Policy};
 ///
 /// let policy = Policy::production()
 ///     .with_max_attempts(5)
 ///     .with_jitter(Jitter::Proportional(0.3))
 ///     .with_total_deadline(Duration::from_secs(8));
-/// policy.validate()?;
+/// policy.check()?;
 ///
 /// let from_file: Policy = serde_json::from_str(
 ///     r#"{ "max_attempts": 3, "backoff": { "exponential": { "initial": "100ms", "factor": 2.0, "max": "5s" } } }"#,
 /// )?;
-/// from_file.validate()?;
+/// from_file.check()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -103,10 +105,10 @@ pub struct Policy {
     pub jitter: Jitter,
     /// The time allowed to each attempt; an attempt that takes longer is dropped and fails with
     /// [`Timeout`](crate::ErrorKind::Timeout).
-    #[serde(with = "humantime_serde::option")]
+    #[serde(with = "humane::option")]
     pub attempt_timeout: Option<Duration>,
     /// The time allowed to all attempts and delays together. No delay is begun that would reach beyond it.
-    #[serde(with = "humantime_serde::option")]
+    #[serde(with = "humane::option")]
     pub total_deadline: Option<Duration>,
     /// How many repetitions all callers together may make.
     pub budget: BudgetPolicy,
@@ -263,54 +265,51 @@ impl Policy {
             ),
         }
     }
+}
 
-    /// Checks the whole policy and reports every problem at once.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig): no attempt at all, a factor below 1, a first delay beyond the
-    /// longest, a share outside 0 to 1, a time limit of zero, [`Jitter::Decorrelated`] without exponential delays, or a
-    /// budget outside its ranges.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        if self.max_attempts == 0 {
-            problems.push("max_attempts: 0 would never try; give at least 1".to_owned());
-        }
+impl Validate for Policy {
+    /// Finds: no attempt at all, a factor below 1, a first delay beyond the longest, a share outside 0 to 1, a time limit of
+    /// zero, [`Jitter::Decorrelated`] without exponential delays, and a budget outside its ranges.
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(
+            self.max_attempts > 0,
+            "max_attempts",
+            "must be at least 1, the first attempt",
+        );
         if let Backoff::Exponential { initial, factor, max } = self.backoff {
-            if !factor.is_finite() || factor < 1.0 {
-                problems.push(format!(
-                    "backoff.exponential.factor: {factor} is not a number of at least 1"
-                ));
-            }
-            if initial > max {
-                problems.push(format!(
-                    "backoff.exponential.initial: {initial:?} is longer than max, {max:?}"
-                ));
-            }
-        } else if self.jitter == Jitter::Decorrelated {
-            problems.push(
-                "jitter: decorrelated needs an exponential backoff; use full or proportional".to_owned(),
+            problems.within("backoff.exponential", |problems| {
+                problems.ensure(
+                    factor.is_finite() && factor >= 1.0,
+                    "factor",
+                    "must be a number of at least 1",
+                );
+                problems.ensure(initial <= max, "initial", "must not be longer than `max`");
+            });
+        } else {
+            problems.ensure(
+                self.jitter != Jitter::Decorrelated,
+                "jitter",
+                "decorrelated needs an exponential backoff; use full or proportional",
             );
         }
-        if let Jitter::Proportional(share) = self.jitter
-            && !(0.0..=1.0).contains(&share)
-        {
-            problems.push(format!("jitter.proportional: {share} is not between 0 and 1"));
+        if let Jitter::Proportional(share) = self.jitter {
+            problems.ensure(
+                (0.0..=1.0).contains(&share),
+                "jitter.proportional",
+                "must be between 0 and 1",
+            );
         }
-        for (name, limit) in [
+        for (path, limit) in [
             ("attempt_timeout", self.attempt_timeout),
             ("total_deadline", self.total_deadline),
         ] {
-            if limit == Some(Duration::ZERO) {
-                problems.push(format!(
-                    "{name}: zero would fail every attempt; leave it out for no bound"
-                ));
-            }
+            problems.ensure(
+                limit != Some(Duration::ZERO),
+                path,
+                "must not be zero; leave it out for no bound",
+            );
         }
-        self.budget.problems("budget.", &mut problems);
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(problems.join("; ")).at("retry", "", "validate"))
+        problems.within("budget", |problems| self.budget.validate(problems));
     }
 }
 
@@ -347,7 +346,7 @@ mod tests {
             .with_jitter(Jitter::Proportional(1.5))
             .with_attempt_timeout(Duration::ZERO)
             .with_budget(BudgetPolicy::default().with_ratio(-1.0));
-        let error = policy.validate().expect_err("five problems").to_string();
+        let error = policy.check().expect_err("six problems").to_string();
         for path in [
             "max_attempts",
             "factor",
@@ -364,11 +363,11 @@ mod tests {
                     delay: Duration::ZERO
                 })
                 .with_jitter(Jitter::Decorrelated)
-                .validate()
+                .check()
                 .is_err()
         );
         for profile in [Policy::development(), Policy::production()] {
-            profile.validate().expect("our own defaults are accepted");
+            profile.check().expect("our own defaults are accepted");
         }
     }
 
