@@ -97,6 +97,22 @@ pub(super) fn parse(bytes: &[u8], format: Format, source: &Source) -> Result<Nod
     Ok(Node::new(Kind::Table(entries), source.clone()))
 }
 
+/// Reads a document whose top level may be any value, where the format allows that.
+pub(super) fn parse_value(bytes: &[u8], format: Format, source: &Source) -> Result<Node> {
+    if format != Format::Json {
+        return parse(bytes, format, source);
+    }
+    // The category and the place, for the parser's message may quote the text.
+    let value = serde_json::from_slice(bytes).map_err(|error| {
+        Error::invalid_config(format!(
+            "not valid JSON at line {} column {}",
+            error.line(),
+            error.column()
+        ))
+    })?;
+    Ok(Node::from_json(value, source))
+}
+
 /// Applies the document's section for `profile` and removes the sections of all profiles.
 pub(super) fn apply_profile(mut document: Node, profile: Profile) -> Result<Node> {
     let mut chosen = None;

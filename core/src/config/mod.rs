@@ -53,6 +53,7 @@ pub mod humane;
 mod loader;
 mod problems;
 mod profile;
+mod reload;
 mod secret;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,7 @@ pub use document::Format;
 pub use loader::{Loader, Origins};
 pub use problems::{Problem, Problems, Validate};
 pub use profile::Profile;
+pub use reload::{Follow, Following, HotReload, Rejection};
 pub use secret::Secret;
 pub use tree::Source;
 pub use url::{BackendUrl, Host};
