@@ -66,10 +66,17 @@ impl LockClient {
 
     /// [`Locks::try_acquire`](infra_core::coordination::Locks::try_acquire).
     pub(crate) fn try_acquire(&self, key: &str, ttl: Duration) -> Result<Option<LockGuard>> {
-        self.check(key, ttl)
-            .and_then(|()| self.table.take(key, self, ttl))
-            .map(|grant| grant.map(|grant| self.guard(key, ttl, grant)))
-            .map_err(|error| error.at("locks", crate::BACKEND, "try_acquire"))
+        let take = || {
+            self.check(key, ttl)?;
+            let grant = self.table.take(key, self, ttl)?;
+            if self.link.closed().is_cancelled() {
+                // The shutdown overtook us and may have looked before the lock was ours.
+                self.table.remove_client(self.id);
+                return Err(Error::closed("this lock provider"));
+            }
+            Ok(grant.map(|grant| self.guard(key, ttl, grant)))
+        };
+        take().map_err(|error| error.at("locks", crate::BACKEND, "try_acquire"))
     }
 
     /// Releases what this client holds and tells its waiters [`Closed`](ErrorKind::Closed). Again: does nothing.

@@ -101,7 +101,7 @@ impl WatchScope {
 }
 
 /// One write of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigWrite {
     /// Sets a key, if its version is still `expected` where one is given ([`Version::ABSENT`]: only if it is not there).
@@ -120,6 +120,18 @@ pub enum ConfigWrite {
         /// The version that it must have, or any.
         expected: Option<Version>,
     },
+}
+
+/// Shows the length of the value only: configuration may hold secrets.
+impl fmt::Debug for ConfigWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct(if self.value().is_some() { "Set" } else { "Delete" });
+        shown.field("key", &self.key());
+        if let Some(value) = self.value() {
+            shown.field("value_bytes", &value.len());
+        }
+        shown.field("expected", &self.expected()).finish()
+    }
 }
 
 impl ConfigWrite {
@@ -152,11 +164,37 @@ impl ConfigWrite {
         }
     }
 
+    /// Deletes a key only if its version is still `expected`.
+    #[must_use]
+    pub fn compare_and_delete(key: impl Into<String>, expected: Version) -> Self {
+        Self::Delete {
+            key: key.into(),
+            expected: Some(expected),
+        }
+    }
+
     /// The key that is written.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
             Self::Set { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    /// The new value, or `None` for a deletion.
+    #[must_use]
+    pub fn value(&self) -> Option<&Bytes> {
+        match self {
+            Self::Set { value, .. } => Some(value),
+            Self::Delete { .. } => None,
+        }
+    }
+
+    /// The version that the key must have, or `None` for any.
+    #[must_use]
+    pub fn expected(&self) -> Option<Version> {
+        match self {
+            Self::Set { expected, .. } | Self::Delete { expected, .. } => *expected,
         }
     }
 }
@@ -177,13 +215,21 @@ pub trait ConfigCenter: Backend {
 
     /// Applies all writes, or none; returns the version that the written keys now have.
     ///
+    /// Deleting a key that is not there is no error, and no event. Writing the value that a key already has is a change
+    /// to some servers (etcd) and none to others (Consul): do not count on an event or on a new version.
+    ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) names the first key whose version is not the expected one;
+    /// [`Conflict`](ErrorKind::Conflict) names the first key whose version is not the expected one, and nothing was
+    /// written; [`InvalidArgument`](ErrorKind::InvalidArgument) for no write at all, a key written twice, a refused key or
+    /// value, or more writes than the server takes at once (64 fit every one of them);
     /// [`Unsupported`](ErrorKind::Unsupported) for more than one write without
     /// [`ConfigTransactions`](crate::capability::Capability::ConfigTransactions).
     async fn write(&self, writes: Vec<ConfigWrite>) -> Result<Version>;
 
-    /// Watches a scope from just after `revision`.
+    /// Watches a scope from just after `revision`, which came with a [`read`](ConfigCenter::read) or from a version.
+    ///
+    /// A revision whose history is gone, or that this server never reached, begins with
+    /// [`Reset`](crate::watch::WatchEvent::Reset).
     #[call(idempotent)]
     async fn watch(&self, scope: &WatchScope, revision: u64) -> Result<Watch<ConfigEntry>>;
 }

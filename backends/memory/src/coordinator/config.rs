@@ -18,8 +18,10 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CoordinatorConfig {
-    /// The most configuration keys and the most registered instances, each. Default: 100 000.
+    /// The most configuration keys, registered instances and leased instance ids, each. Default: 100 000.
     pub max_entries: usize,
+    /// The most bytes of configuration keys and values together. Default: 64 MiB.
+    pub max_config_bytes: usize,
     /// The most held locks and waiters for locks together. Default: 100 000.
     pub max_locks: usize,
     /// The most watches at one time, of the registry and of the configuration, each. Default: 10 000.
@@ -47,6 +49,7 @@ impl CoordinatorConfig {
     pub const fn development() -> Self {
         Self {
             max_entries: 100_000,
+            max_config_bytes: 64 * 1024 * 1024,
             max_locks: 100_000,
             max_watches: 10_000,
             history: 4096,
@@ -76,10 +79,17 @@ impl CoordinatorConfig {
         self
     }
 
-    /// Sets the most configuration keys and registered instances.
+    /// Sets the most configuration keys, registered instances and leased instance ids.
     #[must_use]
     pub const fn with_max_entries(mut self, entries: usize) -> Self {
         self.max_entries = entries;
+        self
+    }
+
+    /// Sets the most bytes of configuration.
+    #[must_use]
+    pub const fn with_max_config_bytes(mut self, bytes: usize) -> Self {
+        self.max_config_bytes = bytes;
         self
     }
 
@@ -118,6 +128,7 @@ impl CoordinatorConfig {
     pub fn validate(&self) -> Result<()> {
         let sizes = [
             ("max_entries", self.max_entries),
+            ("max_config_bytes", self.max_config_bytes),
             ("max_locks", self.max_locks),
             ("max_watches", self.max_watches),
             ("watch_buffer", self.watch_buffer),

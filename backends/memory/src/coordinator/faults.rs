@@ -1,6 +1,6 @@
 //! What tests do to an in-process coordinator: partitions, lost sessions, lost history.
 
-use super::MemoryCoordinator;
+use super::{MemoryCoordinator, Server, locked};
 
 /// Breaks an in-process coordinator on command, as networks and servers break real ones.
 ///
@@ -35,12 +35,51 @@ impl CoordinatorFaults<'_> {
     /// Makes the server unreachable for every client: calls and renewals fail with
     /// [`Unavailable`](infra_core::ErrorKind::Unavailable), and leases end by their time to live.
     pub fn go_away(&self) {
-        self.coordinator.client.server.switch.turn_off();
+        self.server().switch.turn_off();
     }
 
     /// Makes the server reachable again.
     pub fn come_back(&self) {
-        self.coordinator.client.server.switch.turn_on();
+        self.server().switch.turn_on();
+    }
+
+    /// Ends every lease at once, as a server does that lost its sessions: locks go to the next waiter, instances
+    /// disappear until they register themselves again, instance ids are revoked. Configuration stays.
+    pub fn lose_sessions(&self) {
+        let server = self.server();
+        server.locks.expire_all();
+        locked(&server.registrations).remove_clients(|_| true);
+        locked(&server.numbers).revoke_all();
+    }
+
+    /// Forgets the history of changes: open watches get [`Reset`](infra_core::watch::WatchEvent::Reset), and so does one
+    /// that asks to start from an earlier revision.
+    pub fn forget_history(&self) {
+        let server = self.server();
+        locked(&server.registrations).feed.forget();
+        locked(&server.configuration).feed.forget();
+    }
+
+    /// Removes an instance behind its registration's back; it registers itself again. Whether it was there.
+    pub fn expire_instance(&self, service: &str, id: &str) -> bool {
+        locked(&self.server().registrations).remove(service, id, None)
+    }
+
+    /// Ends the lease of an instance id; its holder notices at the next renewal. Whether it was leased.
+    pub fn revoke_instance_id(&self, service: &str, number: u16) -> bool {
+        locked(&self.server().numbers).revoke(service, number)
+    }
+
+    /// How many watches are open, over all clients: of the registry, and of the configuration.
+    #[must_use]
+    pub fn open_watches(&self) -> (usize, usize) {
+        let server = self.server();
+        let registry = locked(&server.registrations).feed.watches();
+        (registry, locked(&server.configuration).feed.watches())
+    }
+
+    fn server(&self) -> &Server {
+        &self.coordinator.client.server
     }
 
     /// Cuts this client off: what it holds ends by its time to live, as after a crash of its process.

@@ -4,18 +4,32 @@
 //! several processes of a fleet do.
 
 mod config;
+mod config_center;
 mod faults;
+mod feed;
+mod instance_ids;
+mod registrations;
+mod registry;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use infra_core::capability::{Capabilities, Capability, Limits};
-use infra_core::coordination::{LockGuard, LockOptions, Locks};
+use infra_core::coordination::{LockGuard, LockOptions, Locks, ServiceSnapshot};
 use infra_core::{Backend, Result, async_trait};
 
 use crate::link::{Link, ServerSwitch};
 use crate::locks::{LockClient, LockTable};
+use config_center::ConfigStore;
+use feed::FeedLimits;
+use instance_ids::Numbers;
+use registrations::Registrations;
+use registry::Reaper;
 
 pub use config::CoordinatorConfig;
 pub use faults::CoordinatorFaults;
@@ -51,14 +65,23 @@ pub struct MemoryCoordinator {
 /// What all clients share.
 #[derive(Debug)]
 struct Server {
+    config: CoordinatorConfig,
     switch: ServerSwitch,
+    last_client: AtomicU64,
     locks: LockTable,
+    configuration: Mutex<ConfigStore>,
+    registrations: Mutex<Registrations>,
+    reaper: Reaper,
+    numbers: Mutex<Numbers>,
 }
 
 struct Client {
+    id: u64,
     server: Arc<Server>,
     link: Arc<Link>,
     locks: LockClient,
+    /// What [`discover`](infra_core::coordination::Registry::discover) answers while the server is away.
+    last_seen: Mutex<HashMap<String, ServiceSnapshot>>,
     capabilities: Capabilities,
 }
 
@@ -105,10 +128,20 @@ impl MemoryCoordinator {
     }
 
     fn start(config: CoordinatorConfig) -> Self {
-        let switch = ServerSwitch::default();
+        let limits = FeedLimits {
+            history: config.history,
+            watches: config.max_watches,
+            buffer: config.watch_buffer,
+        };
         Self::join(Arc::new(Server {
+            switch: ServerSwitch::default(),
+            last_client: AtomicU64::new(0),
             locks: LockTable::new(config.max_locks),
-            switch,
+            configuration: Mutex::new(ConfigStore::new(&config, limits)),
+            registrations: Mutex::new(Registrations::new(config.max_entries, limits)),
+            reaper: Reaper::default(),
+            numbers: Mutex::new(Numbers::new(&config)),
+            config,
         }))
     }
 
@@ -121,6 +154,8 @@ impl MemoryCoordinator {
         let link = Arc::new(Link::new(server.switch.clone()));
         Self {
             client: Arc::new(Client {
+                id: server.last_client.fetch_add(1, Ordering::Relaxed),
+                last_seen: Mutex::default(),
                 locks: server.locks.client(Arc::clone(&link), limits),
                 link,
                 server,
@@ -135,6 +170,22 @@ impl MemoryCoordinator {
     }
 }
 
+impl MemoryCoordinator {
+    fn limits(&self) -> &Limits {
+        self.client.capabilities.limits()
+    }
+
+    /// Refuses a call after shutdown, or when the server is away.
+    fn reach(&self) -> Result<()> {
+        self.client.link.check("this coordinator")
+    }
+}
+
+/// Locks a mutex whose data are whole after every statement, so that a panic elsewhere does not spoil them.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[async_trait]
 impl Backend for MemoryCoordinator {
     fn backend(&self) -> &'static str {
@@ -146,15 +197,21 @@ impl Backend for MemoryCoordinator {
     }
 
     async fn health(&self) -> Result<()> {
-        self.client
-            .link
-            .check("this coordinator")
+        self.reach()
             .map_err(|error| error.at("coordinator", crate::BACKEND, "health"))
     }
 
     async fn shutdown(&self, _deadline: Duration) -> Result<()> {
-        self.client.link.close();
-        self.client.locks.shutdown();
+        let client = &self.client;
+        if client.link.close() {
+            client.locks.shutdown();
+            locked(&client.server.numbers).remove_client(client.id);
+            let mut registrations = locked(&client.server.registrations);
+            registrations.remove_clients(|owner| owner == client.id);
+            registrations.feed.close(client.id);
+            drop(registrations);
+            locked(&client.server.configuration).feed.close(client.id);
+        }
         Ok(())
     }
 }
