@@ -154,6 +154,23 @@ impl Default for Highlighting {
     }
 }
 
+impl Highlighting {
+    /// The same with other marks. They are put in as they are; only the text around them is escaped.
+    #[must_use]
+    pub fn with_marks(mut self, before: impl Into<String>, after: impl Into<String>) -> Self {
+        self.before = before.into();
+        self.after = after.into();
+        self
+    }
+
+    /// The same with another longest fragment, in characters.
+    #[must_use]
+    pub fn with_fragment_chars(mut self, chars: usize) -> Self {
+        self.fragment_chars = chars;
+        self
+    }
+}
+
 /// A search: text in fields, filters, order, page, highlighting.
 ///
 /// ```
