@@ -16,6 +16,7 @@ pub mod lease;
 pub mod lifecycle;
 pub mod once;
 pub mod queue;
+pub mod rate_limit;
 pub mod retry;
 pub mod search;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,8 @@ use super::contract::{Breaker, BreakerProvider, Force, State};
 use super::machine::Machine;
 use super::observe::{Hub, Transition};
 use super::policy::Policy;
-use crate::config::{Problems, Validate};
+use crate::config::{Follow, Following, HotReload, Problems, Validate};
+use crate::coordination::ConfigCenter;
 use crate::error::Result;
 use crate::telemetry::{Meter, NoMeter};
 use crate::watch::Watch;
@@ -29,6 +31,8 @@ pub struct Config {
     /// Where in the configuration centre the policies are, with a slash at the end: `{name}.json` for one breaker,
     /// `default.json` for all others. Default `breakers/`.
     pub policies_path: String,
+    /// A file that keeps the policies, so that a service can start while the configuration centre is away.
+    pub policies_snapshot: Option<PathBuf>,
     /// How many breakers there may be; beyond it, idle ones make room, and if there are none, further names share one
     /// breaker. Default 1024.
     pub max_breakers: usize,
@@ -55,6 +59,7 @@ impl Config {
     pub fn production() -> Self {
         Self {
             policies_path: "breakers/".to_owned(),
+            policies_snapshot: None,
             max_breakers: 1024,
             default_policy: Policy::default(),
         }
@@ -64,6 +69,13 @@ impl Config {
     #[must_use]
     pub fn with_policies_path(mut self, path: impl Into<String>) -> Self {
         self.policies_path = path.into();
+        self
+    }
+
+    /// The same, keeping the policies in a file.
+    #[must_use]
+    pub fn with_policies_snapshot(mut self, path: impl Into<PathBuf>) -> Self {
+        self.policies_snapshot = Some(path.into());
         self
     }
 
@@ -199,48 +211,50 @@ impl Breakers {
     /// configured default is. Breakers keep their state.
     ///
     /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) that names every invalid policy. Each of those keeps its last
-    /// good value, and the others are applied: one bad file does not hold up the rest.
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong; no policy has changed then.
     pub fn apply(&self, policies: BTreeMap<String, Policy>) -> Result<()> {
+        policies.check()?;
         let shared = &self.shared;
+        let mut named: BTreeMap<_, _> = policies
+            .into_iter()
+            .map(|(name, policy)| (name, Arc::new(policy)))
+            .collect();
+        let fallback = named
+            .remove(DEFAULT_POLICY)
+            .unwrap_or_else(|| Arc::new(shared.config.default_policy.clone()));
         let mut current = shared.policies.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut problems = Problems::new();
-        let mut named = BTreeMap::new();
-        let mut fallback = Arc::new(shared.config.default_policy.clone());
-        for (name, policy) in policies {
-            let accepted = match policy.check() {
-                Ok(()) => Some(Arc::new(policy)),
-                Err(_) => {
-                    problems.within(&name, |problems| policy.validate(problems));
-                    if name == DEFAULT_POLICY {
-                        Some(Arc::clone(&current.fallback))
-                    } else {
-                        current.named.get(&name).cloned()
-                    }
-                }
-            };
-            match accepted {
-                Some(policy) if name == DEFAULT_POLICY => fallback = policy,
-                Some(policy) => {
-                    named.insert(name, policy);
-                }
-                None => {}
-            }
-        }
         *current = Policies { named, fallback };
         for breaker in shared.breakers.load().values().chain(shared.overflow.get()) {
             breaker.apply(&current.of(breaker.name()));
         }
-        drop(current);
-        problems.finish().map_err(|error| {
-            error.context("invalid breaker policies were ignored and their last good values kept")
-        })
+        Ok(())
     }
 
-    /// Where in the configuration centre the policies are.
-    #[must_use]
-    pub fn policies_path(&self) -> &str {
-        &self.shared.config.policies_path
+    /// Takes the policies from the keys below the configured `policies_path`, now and whenever they change.
+    ///
+    /// `{name}.json` is the policy of one breaker, `default.json` that of all others. A bad value leaves the last good one of
+    /// its key; the [`HotReload`] tells what was rejected. Dropping the [`Following`] ends it.
+    ///
+    /// # Errors
+    /// The error of the first read, if no snapshot could stand in for it.
+    ///
+    /// # Cancellation
+    /// Dropping the future before it completes follows nothing.
+    pub async fn follow(
+        &self,
+        center: Arc<dyn ConfigCenter>,
+    ) -> Result<(HotReload<BTreeMap<String, Policy>>, Following)> {
+        let breakers = self.clone();
+        let policies = HotReload::applying(BTreeMap::new(), move |policies: &BTreeMap<_, _>| {
+            breakers.apply(policies.clone())
+        })?;
+        let config = &self.shared.config;
+        let mut what = Follow::new(config.policies_path.as_str());
+        if let Some(path) = &config.policies_snapshot {
+            what = what.with_snapshot(path);
+        }
+        let following = policies.follow_prefix(center, what).await?;
+        Ok((policies, following))
     }
 
     /// Watches the changes of state of all breakers, those made later included; a slow reader never holds anybody up.
