@@ -1,5 +1,11 @@
 //! Breaker policies and rate limit rules that follow a configuration centre.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests fail by panicking"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

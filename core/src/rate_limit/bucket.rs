@@ -64,10 +64,6 @@ impl Bucket {
             .min(self.most());
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.units == self.most()
-    }
-
     /// When it will be full, in microseconds of the store's clock.
     pub(super) fn full_at(&self) -> u64 {
         self.at
@@ -139,7 +135,7 @@ mod tests {
         let mut bucket = Bucket::full(quota(1e6, 1_000_000), 0);
         assert!(bucket.take(1_000_000));
         bucket.advance(quota(1e6, 1_000_000), u64::MAX);
-        assert!(bucket.is_full());
+        assert_eq!(bucket.allow().remaining, 1_000_000);
         bucket.advance(quota(1e-6, 1), 5);
         assert!(
             bucket.take(1),

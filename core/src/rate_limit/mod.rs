@@ -25,6 +25,7 @@
 mod bucket;
 mod config;
 mod contract;
+mod decide;
 mod decision;
 mod key;
 mod limiter;
