@@ -1,1 +1,21 @@
-//! sql
+#![doc = include_str!("../README.md")]
+
+mod cache;
+mod config;
+mod database;
+mod dialect;
+mod dsn;
+mod error;
+mod migrate;
+mod observe;
+mod router;
+mod scatter;
+mod sqlite;
+mod statement;
+mod transaction;
+
+pub use config::{Durability, SqlConfig};
+pub use database::SqlDatabase;
+
+/// The driver, for what [`SqlDatabase::pool`] gives access to.
+pub use sqlx;

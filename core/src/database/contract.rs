@@ -130,9 +130,12 @@ pub trait Database: Backend {
 
     /// Reads every shard of the one sharded table of the statement, merged and limited.
     ///
+    /// Where the configuration does not shard that table there is one place to read, so that the same code runs before
+    /// and after a table is sharded. The shards are read one by one, not at one moment.
+    ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the statement names no sharded table, or an order
-    /// column that the result lacks.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the statement writes, names several sharded tables, or
+    /// is to be merged by a column that the result lacks.
     async fn scatter(&self, scatter: Scatter) -> Result<Vec<Row>>;
 
     /// Starts a transaction on one database. Prefer [`DatabaseExt::transaction`](super::DatabaseExt::transaction).

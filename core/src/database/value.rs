@@ -32,7 +32,7 @@ pub enum Value {
     Json(serde_json::Value),
     /// A calendar date.
     Date(Date),
-    /// A moment, with the offset it was written in.
+    /// A moment. Engines keep it in UTC: the moment comes back, the offset it was written in does not.
     Timestamp(OffsetDateTime),
 }
 

@@ -1,0 +1,454 @@
+//! A connection in use: runs statements, interrupts them, and comes back to the pool in a state that the next user can trust.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use infra_core::database::Row;
+use infra_core::{Error, ErrorKind, Result};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _, Sqlite};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::patience::Patience;
+use super::pool::Pool;
+use super::shape::Shape;
+use super::values;
+use crate::error::{code, ends_transaction, is_busy, is_interrupted, translate, translate_commit};
+use crate::statement::Bound;
+
+/// SQLite asks whether to stop every so many steps of its virtual machine: some tens of microseconds.
+const STEPS_BETWEEN_CHECKS: i32 = 1000;
+
+/// How long an interrupted statement may take to stop before its connection is given up.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What the caller wants of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The number of rows affected.
+    Count,
+    /// All rows.
+    All,
+    /// The first row; the statement only reads, so that it can be stopped after it.
+    First,
+}
+
+/// What a statement did.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) rows_affected: u64,
+    /// The columns' names, where rows were wanted.
+    pub(crate) columns: Option<Arc<[String]>>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TransactionKind {
+    /// Takes the write lock at its beginning, so that it cannot fail half-way because another one wrote.
+    Writing,
+    /// Sees one state of the database and refuses writes.
+    ReadOnly,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Idle,
+    /// In a transaction, or on the way in or out.
+    Transaction(TransactionKind),
+    /// In a transaction that SQLite may have undone already.
+    Doomed(TransactionKind),
+}
+
+/// A connection in use.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pool: Arc<Pool>,
+    /// `None` only while being dropped or handed on.
+    inner: Option<PoolConnection<Sqlite>>,
+    /// Stops the running statement at SQLite's next check.
+    interrupt: Arc<AtomicBool>,
+    state: State,
+    /// A statement was begun and its end was not seen.
+    running: bool,
+    writer: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    /// Makes a connection of the pool interruptible. Fails when the connection's thread has ended.
+    pub(super) async fn prepare(
+        pool: Arc<Pool>,
+        mut inner: PoolConnection<Sqlite>,
+    ) -> Result<Self, sqlx::Error> {
+        let interrupt = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&interrupt);
+        let prepared = inner.lock_handle().await.map(|mut handle| {
+            handle.set_progress_handler(STEPS_BETWEEN_CHECKS, move || !asked.load(Ordering::Relaxed));
+        });
+        if let Err(error) = prepared {
+            inner.close_on_drop();
+            return Err(error);
+        }
+        Ok(Self {
+            pool,
+            inner: Some(inner),
+            interrupt,
+            state: State::Idle,
+            running: false,
+            writer: None,
+        })
+    }
+
+    /// Keeps the write lock of this process until the connection is given back.
+    pub(super) fn hold(&mut self, writer: OwnedSemaphorePermit) {
+        self.writer = Some(writer);
+    }
+
+    /// Runs a statement.
+    ///
+    /// # Cancellation
+    /// Dropping the future interrupts the statement; inside a transaction, the transaction then only rolls back.
+    pub(crate) async fn run(&mut self, bound: Bound, want: Want) -> Result<Outcome> {
+        self.check_alive()?;
+        let work = Work {
+            pool: &self.pool,
+            text: &bound.text,
+            arguments: values::encode(bound.values)?,
+            want,
+        };
+        let Some(inner) = self.inner.as_mut() else {
+            return Err(given_back());
+        };
+        self.running = true;
+        let result = bounded(work.patiently(inner), &self.interrupt, self.pool.statement_timeout).await;
+        self.settle(result)
+    }
+
+    /// Runs several statements without parameters, as they stand and for as long as they take.
+    pub(crate) async fn run_script(&mut self, text: &str) -> Result<()> {
+        self.check_alive()?;
+        let Some(inner) = self.inner.as_mut() else {
+            return Err(given_back());
+        };
+        self.running = true;
+        let result = inner.execute(sqlx::raw_sql(AssertSqlSafe(text))).await;
+        self.settle(result.map(drop).map_err(Failure::Driver))
+    }
+
+    /// Begins a transaction, waiting for the lock that another connection may hold.
+    pub(crate) async fn begin(&mut self, kind: TransactionKind) -> Result<()> {
+        // Before the first byte is sent: if this future is dropped, nobody knows whether the transaction began.
+        self.state = State::Transaction(kind);
+        let text = match kind {
+            TransactionKind::Writing => "begin immediate",
+            TransactionKind::ReadOnly => "pragma query_only = 1; begin",
+        };
+        self.control(text).await.map_err(translate)
+    }
+
+    /// Commits. When it fails, the transaction is rolled back in the background where it still exists.
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        self.check_alive()?;
+        let text = match self.kind() {
+            Some(TransactionKind::ReadOnly) => "commit; pragma query_only = 0",
+            _ => "commit",
+        };
+        self.control(text).await.map_err(translate_commit)?;
+        self.state = State::Idle;
+        Ok(())
+    }
+
+    /// Rolls back and waits for it.
+    pub(crate) async fn rollback(mut self) -> Result<()> {
+        let Some(kind) = self.kind() else {
+            return Ok(());
+        };
+        self.stop_running();
+        let Some(inner) = self.inner.as_mut() else {
+            return Err(given_back());
+        };
+        leave_transaction(inner, kind).await.map_err(translate)?;
+        self.state = State::Idle;
+        self.running = false;
+        Ok(())
+    }
+
+    /// Runs a statement about savepoints.
+    pub(crate) async fn savepoint(&mut self, text: &str) -> Result<()> {
+        self.check_alive()?;
+        self.control(text).await.map_err(translate)
+    }
+
+    /// What a stream needs to run a statement by itself. It sets the flag while a statement runs.
+    pub(super) fn parts(&mut self) -> Option<(&mut SqliteConnection, &Arc<Pool>, &AtomicBool, &mut bool)> {
+        let inner = self.inner.as_mut()?;
+        Some((&mut **inner, &self.pool, &self.interrupt, &mut self.running))
+    }
+
+    fn kind(&self) -> Option<TransactionKind> {
+        match self.state {
+            State::Idle => None,
+            State::Transaction(kind) | State::Doomed(kind) => Some(kind),
+        }
+    }
+
+    /// Refuses to go on in a transaction that may be gone: what follows would be committed statement by statement.
+    fn check_alive(&mut self) -> Result<()> {
+        if self.running
+            && let State::Transaction(kind) = self.state
+        {
+            self.state = State::Doomed(kind);
+        }
+        match self.state {
+            State::Doomed(_) => Err(Error::new(
+                ErrorKind::Cancelled,
+                "an earlier statement of this transaction was cancelled, timed out or failed in a way that undoes the transaction; roll back and begin again",
+            )
+            .without_effect()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of how a statement ended.
+    fn settle<T>(&mut self, result: Result<T, Failure>) -> Result<T> {
+        let failure = match result {
+            Ok(value) => {
+                self.running = false;
+                return Ok(value);
+            }
+            Err(failure) => failure,
+        };
+        // A statement that did not stop is still running.
+        self.running = matches!(failure, Failure::Running { .. });
+        if !self.running {
+            self.interrupt.store(false, Ordering::Relaxed);
+        }
+        if let State::Transaction(kind) = self.state
+            && failure.ends_transaction()
+        {
+            self.state = State::Doomed(kind);
+        }
+        Err(failure.into_error())
+    }
+
+    fn stop_running(&self) {
+        if self.running {
+            self.interrupt.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Runs a statement that controls a transaction, again and again while another connection's lock is in the way.
+    async fn control(&mut self, text: &str) -> Result<(), sqlx::Error> {
+        let mut patience = Patience::new(self.pool.busy_timeout);
+        let Some(inner) = self.inner.as_mut() else {
+            return Err(sqlx::Error::WorkerCrashed);
+        };
+        loop {
+            match inner.execute(sqlx::raw_sql(AssertSqlSafe(text))).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_busy(&error) && patience.pause().await => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Gives the connection back as the next user expects it: nothing running, no transaction.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.stop_running();
+        let Some(mut inner) = self.inner.take() else {
+            return;
+        };
+        // The driver spawns a task when a connection comes back, wherever this is dropped.
+        let _runtime = self.pool.runtime.enter();
+        let Some(kind) = self.kind() else {
+            // The pool waits for the running statement before it hands the connection on.
+            return drop(inner);
+        };
+        let writer = self.writer.take();
+        tokio::spawn(async move {
+            if let Err(error) = leave_transaction(&mut inner, kind).await {
+                tracing::debug!(target: "infra.db", %error, "a transaction was not rolled back; its connection is closed instead");
+                inner.close_on_drop();
+            }
+            drop(inner);
+            drop(writer);
+        });
+    }
+}
+
+/// Rolls back, where there is something to roll back.
+async fn leave_transaction(connection: &mut SqliteConnection, kind: TransactionKind) -> Result<(), sqlx::Error> {
+    match connection.execute("rollback").await {
+        Ok(_) => {}
+        // "cannot rollback - no transaction is active": SQLite had undone it by itself, or it never began.
+        Err(error) if code(&error) == Some(1) => {}
+        Err(error) => return Err(error),
+    }
+    if kind == TransactionKind::ReadOnly {
+        connection.execute("pragma query_only = 0").await?;
+    }
+    Ok(())
+}
+
+fn given_back() -> Error {
+    Error::new(ErrorKind::Internal, "the connection was used after it had been given back")
+}
+
+/// Why a statement failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Driver(sqlx::Error),
+    Decoding(Error),
+    /// Interrupted because its time was over; it had no effect.
+    TimedOut(Duration),
+    /// Its time was over and it did not stop.
+    Running(Duration),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Driver(error)
+    }
+}
+
+impl Failure {
+    fn ends_transaction(&self) -> bool {
+        match self {
+            Self::Driver(error) => ends_transaction(error),
+            Self::Decoding(_) => false,
+            Self::TimedOut(_) | Self::Running(_) => true,
+        }
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Driver(error) => translate(error),
+            Self::Decoding(error) => error,
+            Self::TimedOut(limit) => Error::new(
+                ErrorKind::Timeout,
+                format!("the statement ran for {limit:?} and was interrupted; make it cheaper or raise statement_timeout"),
+            )
+            .without_effect(),
+            Self::Running(limit) => Error::new(
+                ErrorKind::OutcomeUnknown,
+                format!("the statement ran for {limit:?} and did not stop when interrupted; whether it took effect is not known"),
+            ),
+        }
+    }
+}
+
+/// Runs `work` for at most `limit`, then interrupts it and waits a little for how it ends.
+async fn bounded<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+    interrupt: &AtomicBool,
+    limit: Duration,
+) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    if let Ok(result) = tokio::time::timeout(limit, work.as_mut()).await {
+        return result;
+    }
+    interrupt.store(true, Ordering::Relaxed);
+    match tokio::time::timeout(GRACE, work).await {
+        Ok(Err(Failure::Driver(error))) if is_interrupted(&error) || is_busy(&error) => {
+            Err(Failure::TimedOut(limit))
+        }
+        // It came to its end after all.
+        Ok(result) => result,
+        Err(_) => Err(Failure::Running(limit)),
+    }
+}
+
+/// A statement to be run.
+struct Work<'a> {
+    pool: &'a Pool,
+    text: &'a str,
+    arguments: SqliteArguments,
+    want: Want,
+}
+
+impl Work<'_> {
+    /// Runs it, again and again while another connection's lock is in the way: a statement that meets one has no effect.
+    async fn patiently(self, connection: &mut SqliteConnection) -> Result<Outcome, Failure> {
+        let mut patience = Patience::new(self.pool.busy_timeout);
+        loop {
+            match self.once(connection).await {
+                Err(Failure::Driver(error)) if is_busy(&error) => {
+                    if !patience.pause().await {
+                        return Err(Failure::Driver(error));
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn once(&self, connection: &mut SqliteConnection) -> Result<Outcome, Failure> {
+        let mut outcome = Outcome::default();
+        let mut reader = match self.want {
+            Want::Count => None,
+            Want::All | Want::First => Some(Reader::new(self.pool, connection, self.text).await?),
+        };
+        outcome.columns = reader.as_ref().map(|reader| Arc::clone(reader.shape.names()));
+        let query = sqlx::query_with(AssertSqlSafe(self.text), self.arguments.clone());
+        if self.want == Want::First {
+            let row = connection.fetch_optional(query).await?;
+            if let (Some(row), Some(reader)) = (row, &mut reader) {
+                outcome.rows.push(reader.read(&row)?);
+            }
+            return Ok(outcome);
+        }
+        let mut results = connection.fetch_many(query);
+        while let Some(result) = results.try_next().await? {
+            match (result, &mut reader) {
+                (Either::Left(done), _) => outcome.rows_affected += done.rows_affected(),
+                (Either::Right(row), Some(reader)) => outcome.rows.push(reader.read(&row)?),
+                (Either::Right(_), None) => {}
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Turns the driver's rows into ours.
+pub(super) struct Reader {
+    shape: Shape,
+    checked: bool,
+}
+
+impl Reader {
+    /// Looks up the shape of the statement's result, or asks the engine for it.
+    pub(super) async fn new(
+        pool: &Pool,
+        connection: &mut SqliteConnection,
+        text: &str,
+    ) -> Result<Self, sqlx::Error> {
+        let shape = match pool.shapes.get(text) {
+            Some(shape) => shape,
+            None => {
+                let shape = Shape::describe(connection, text).await?;
+                pool.shapes.insert(text, shape.clone());
+                shape
+            }
+        };
+        Ok(Self {
+            shape,
+            checked: false,
+        })
+    }
+
+    pub(super) fn read(&mut self, row: &sqlx::sqlite::SqliteRow) -> Result<Row, Failure> {
+        if !self.checked {
+            // The table may have been altered since the shape was worked out.
+            if !self.shape.fits(row.columns()) {
+                self.shape = Shape::of_columns(row.columns());
+            }
+            self.checked = true;
+        }
+        values::decode(row, &self.shape).map_err(Failure::Decoding)
+    }
+}

@@ -1,0 +1,12 @@
+//! Everything that touches sqlx's SQLite driver: one file to read for each step between a bound statement and its rows.
+
+mod connection;
+mod patience;
+mod pool;
+mod shape;
+mod stream;
+mod values;
+
+pub(crate) use connection::{Connection, Outcome, TransactionKind, Want};
+pub(crate) use pool::Pool;
+pub(crate) use stream::stream;

@@ -1,0 +1,9 @@
+//! From a statement as written to the text and values of one engine: cut, analyse, bind. No I/O.
+
+mod lexer;
+mod names;
+mod parse;
+mod render;
+
+pub(crate) use parse::{Mode, Parsed};
+pub(crate) use render::{Bound, bind};
