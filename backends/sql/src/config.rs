@@ -274,7 +274,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// URLs are shown without user, password and options.
 impl fmt::Debug for SqlConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let additional: Vec<_> = self.additional_urls.iter().map(|url| dsn::redacted(url)).collect();
+        let additional: Vec<_> = self
+            .additional_urls
+            .iter()
+            .map(|url| dsn::redacted(url))
+            .collect();
         f.debug_struct("SqlConfig")
             .field("url", &dsn::redacted(&self.url))
             .field("additional_urls", &additional)

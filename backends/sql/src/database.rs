@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::database::{
-    Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter, Statement, Transaction,
-    TransactionOptions,
+    Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter, Statement,
+    Transaction, TransactionOptions,
 };
 use infra_core::{Backend, Error, ErrorKind, Result};
 use sqlx::SqlitePool;
@@ -119,9 +119,9 @@ impl SqlDatabase {
     /// # Errors
     /// [`Internal`](ErrorKind::Internal) never in practice: a database that was opened has a pool.
     pub fn pool(&self) -> Result<&SqlitePool> {
-        self.pools().next().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "the database was opened without a pool")
-        })
+        self.pools()
+            .next()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the database was opened without a pool"))
     }
 
     /// The driver's pools, in the order of the configuration's URLs; shard `s` is on pool `s mod n`.
@@ -134,7 +134,9 @@ impl SqlDatabase {
     /// # Errors
     /// As [`migrate`](Database::migrate), when the history does not fit.
     pub async fn pending(&self, migrations: &Migrations) -> Result<Vec<u64>> {
-        crate::migrate::pending(&self.shared, migrations).await.during("pending")
+        crate::migrate::pending(&self.shared, migrations)
+            .await
+            .during("pending")
     }
 
     /// Undoes the migration that was applied last, on every shard, and returns its version; `None` when there is none.
@@ -194,7 +196,10 @@ impl Shared {
 
     pub(crate) fn pool(&self, database: usize) -> Result<&Arc<Pool>> {
         self.pools.get(database).ok_or_else(|| {
-            Error::new(ErrorKind::Internal, format!("there is no database number {database}"))
+            Error::new(
+                ErrorKind::Internal,
+                format!("there is no database number {database}"),
+            )
         })
     }
 
@@ -214,7 +219,13 @@ impl Shared {
         let parsed = self.parse(statement.text())?;
         let route = self.router.route(&parsed, statement)?;
         let (tables, suffix) = self.router.physical(&parsed, route.shard);
-        let bound = statement::bind(&parsed, statement.parameters(), &Dialect::SQLITE, &tables, &suffix)?;
+        let bound = statement::bind(
+            &parsed,
+            statement.parameters(),
+            &Dialect::SQLITE,
+            &tables,
+            &suffix,
+        )?;
         Ok(Routed {
             parsed,
             bound,
@@ -298,14 +309,17 @@ impl Database for SqlDatabase {
         let open = async {
             let routed = self.shared.routed(&statement)?;
             let connection = routed.pool.connection(routed.parsed.writes()).await?;
-            let observed = crate::observe::Stream::new(Arc::clone(&routed.parsed), self.shared.config.slow_query);
+            let observed =
+                crate::observe::Stream::new(Arc::clone(&routed.parsed), self.shared.config.slow_query);
             Ok(observed.watch(sqlite::stream(connection, routed.bound)?))
         };
         open.await.during("fetch")
     }
 
     async fn scatter(&self, scatter: Scatter) -> Result<Vec<Row>> {
-        crate::scatter::scatter(&self.shared, scatter).await.during("scatter")
+        crate::scatter::scatter(&self.shared, scatter)
+            .await
+            .during("scatter")
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Box<dyn Transaction>> {
@@ -326,7 +340,9 @@ impl Database for SqlDatabase {
     }
 
     async fn migrate(&self, migrations: Migrations) -> Result<MigrationReport> {
-        crate::migrate::migrate(&self.shared, &migrations).await.during("migrate")
+        crate::migrate::migrate(&self.shared, &migrations)
+            .await
+            .during("migrate")
     }
 
     fn pool_status(&self) -> PoolStatus {

@@ -23,7 +23,10 @@ pub(crate) struct Dialect {
 
 /// How parameters are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(test), expect(dead_code, reason = "numbered placeholders arrive with PostgreSQL"))]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "numbered placeholders arrive with PostgreSQL")
+)]
 pub(crate) enum Placeholders {
     /// `?` each time.
     Question,

@@ -113,7 +113,9 @@ mod tests {
     #[test]
     fn understands_every_spelling() {
         let private = Location::Memory { name: None };
-        let named = Location::Memory { name: Some("orders".into()) };
+        let named = Location::Memory {
+            name: Some("orders".into()),
+        };
         for (url, expected) in [
             ("sqlite::memory:", private.clone()),
             ("sqlite://:memory:", private.clone()),
@@ -121,7 +123,10 @@ mod tests {
             ("sqlite://orders?mode=memory&cache=shared", named),
             ("sqlite:app.db", file("app.db", Access::Create)),
             ("sqlite://data/app.db", file("data/app.db", Access::Create)),
-            ("sqlite:///var/lib/app.db?mode=ro", file("/var/lib/app.db", Access::Read)),
+            (
+                "sqlite:///var/lib/app.db?mode=ro",
+                file("/var/lib/app.db", Access::Read),
+            ),
             ("sqlite://app.db?mode=rw", file("app.db", Access::Write)),
         ] {
             assert_eq!(parse(url), Ok(expected), "{url}");

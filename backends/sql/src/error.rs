@@ -25,34 +25,169 @@ const fn row(code: i32, kind: ErrorKind, retry: Retry, advice: &'static str) -> 
 
 /// Extended codes stand before the primary code that they refine; the first match counts.
 const TABLE: &[Meaning] = &[
-    row(2067, ErrorKind::AlreadyExists, Retry::Never, "a unique constraint refuses the row"),
-    row(1555, ErrorKind::AlreadyExists, Retry::Never, "a row with this primary key exists"),
-    row(2579, ErrorKind::AlreadyExists, Retry::Never, "a row with this row id exists"),
-    row(787, ErrorKind::Conflict, Retry::Never, "a foreign key refuses it: the other row is missing or still needed"),
+    row(
+        2067,
+        ErrorKind::AlreadyExists,
+        Retry::Never,
+        "a unique constraint refuses the row",
+    ),
+    row(
+        1555,
+        ErrorKind::AlreadyExists,
+        Retry::Never,
+        "a row with this primary key exists",
+    ),
+    row(
+        2579,
+        ErrorKind::AlreadyExists,
+        Retry::Never,
+        "a row with this row id exists",
+    ),
+    row(
+        787,
+        ErrorKind::Conflict,
+        Retry::Never,
+        "a foreign key refuses it: the other row is missing or still needed",
+    ),
     row(1811, ErrorKind::Conflict, Retry::Never, "a trigger refuses it"),
-    row(1299, ErrorKind::InvalidArgument, Retry::Never, "a column that may not be null would be null"),
-    row(275, ErrorKind::InvalidArgument, Retry::Never, "a check constraint refuses the row"),
-    row(3091, ErrorKind::InvalidArgument, Retry::Never, "a value does not have the column's type"),
-    row(19, ErrorKind::InvalidArgument, Retry::Never, "a constraint refuses the row"),
-    row(517, ErrorKind::Conflict, Retry::Backoff, "another transaction wrote after this one had read; repeat the transaction"),
-    row(5, ErrorKind::Conflict, Retry::Backoff, "another connection holds the lock; repeat the transaction"),
-    row(6, ErrorKind::Conflict, Retry::Backoff, "another statement holds the table; repeat the transaction"),
-    row(17, ErrorKind::Conflict, Retry::Backoff, "the schema changed under the statement; repeat it"),
-    row(9, ErrorKind::Cancelled, Retry::Never, "the statement was interrupted"),
-    row(8, ErrorKind::PermissionDenied, Retry::Never, "the database can only be read"),
-    row(3, ErrorKind::PermissionDenied, Retry::Never, "the operating system denies access to the file"),
-    row(23, ErrorKind::PermissionDenied, Retry::Never, "the statement is not authorised"),
-    row(13, ErrorKind::ResourceExhausted, Retry::Backoff, "the disk or the database is full"),
-    row(7, ErrorKind::ResourceExhausted, Retry::Backoff, "there is no memory left"),
-    row(18, ErrorKind::InvalidArgument, Retry::Never, "a text, value or statement is larger than SQLite allows"),
-    row(20, ErrorKind::InvalidArgument, Retry::Never, "a value does not have the type that is needed"),
-    row(25, ErrorKind::Internal, Retry::Never, "a parameter was bound out of range"),
-    row(21, ErrorKind::Internal, Retry::Never, "the driver misused the library"),
-    row(11, ErrorKind::DataCorrupted, Retry::Never, "the database file is damaged; restore it"),
-    row(26, ErrorKind::DataCorrupted, Retry::Never, "the file is not an SQLite database"),
-    row(14, ErrorKind::Unavailable, Retry::Backoff, "the database file cannot be opened; check the path and its permissions"),
-    row(10, ErrorKind::Unavailable, Retry::Backoff, "the operating system failed to read or write the file"),
-    row(1, ErrorKind::InvalidArgument, Retry::Never, "SQLite refuses the statement"),
+    row(
+        1299,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a column that may not be null would be null",
+    ),
+    row(
+        275,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a check constraint refuses the row",
+    ),
+    row(
+        3091,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a value does not have the column's type",
+    ),
+    row(
+        19,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a constraint refuses the row",
+    ),
+    row(
+        517,
+        ErrorKind::Conflict,
+        Retry::Backoff,
+        "another transaction wrote after this one had read; repeat the transaction",
+    ),
+    row(
+        5,
+        ErrorKind::Conflict,
+        Retry::Backoff,
+        "another connection holds the lock; repeat the transaction",
+    ),
+    row(
+        6,
+        ErrorKind::Conflict,
+        Retry::Backoff,
+        "another statement holds the table; repeat the transaction",
+    ),
+    row(
+        17,
+        ErrorKind::Conflict,
+        Retry::Backoff,
+        "the schema changed under the statement; repeat it",
+    ),
+    row(
+        9,
+        ErrorKind::Cancelled,
+        Retry::Never,
+        "the statement was interrupted",
+    ),
+    row(
+        8,
+        ErrorKind::PermissionDenied,
+        Retry::Never,
+        "the database can only be read",
+    ),
+    row(
+        3,
+        ErrorKind::PermissionDenied,
+        Retry::Never,
+        "the operating system denies access to the file",
+    ),
+    row(
+        23,
+        ErrorKind::PermissionDenied,
+        Retry::Never,
+        "the statement is not authorised",
+    ),
+    row(
+        13,
+        ErrorKind::ResourceExhausted,
+        Retry::Backoff,
+        "the disk or the database is full",
+    ),
+    row(
+        7,
+        ErrorKind::ResourceExhausted,
+        Retry::Backoff,
+        "there is no memory left",
+    ),
+    row(
+        18,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a text, value or statement is larger than SQLite allows",
+    ),
+    row(
+        20,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "a value does not have the type that is needed",
+    ),
+    row(
+        25,
+        ErrorKind::Internal,
+        Retry::Never,
+        "a parameter was bound out of range",
+    ),
+    row(
+        21,
+        ErrorKind::Internal,
+        Retry::Never,
+        "the driver misused the library",
+    ),
+    row(
+        11,
+        ErrorKind::DataCorrupted,
+        Retry::Never,
+        "the database file is damaged; restore it",
+    ),
+    row(
+        26,
+        ErrorKind::DataCorrupted,
+        Retry::Never,
+        "the file is not an SQLite database",
+    ),
+    row(
+        14,
+        ErrorKind::Unavailable,
+        Retry::Backoff,
+        "the database file cannot be opened; check the path and its permissions",
+    ),
+    row(
+        10,
+        ErrorKind::Unavailable,
+        Retry::Backoff,
+        "the operating system failed to read or write the file",
+    ),
+    row(
+        1,
+        ErrorKind::InvalidArgument,
+        Retry::Never,
+        "SQLite refuses the statement",
+    ),
 ];
 
 fn meaning(code: i32) -> Meaning {
@@ -61,7 +196,12 @@ fn meaning(code: i32) -> Meaning {
         .find(|row| row.code == code)
         .or_else(|| TABLE.iter().find(|row| row.code == code & 0xff))
         .copied()
-        .unwrap_or(row(code, ErrorKind::Internal, Retry::Never, "SQLite answered with an unexpected code"))
+        .unwrap_or(row(
+            code,
+            ErrorKind::Internal,
+            Retry::Never,
+            "SQLite answered with an unexpected code",
+        ))
 }
 
 /// The extended result code, when SQLite itself refused.
@@ -83,9 +223,8 @@ pub(crate) fn is_interrupted(error: &sqlx::Error) -> bool {
 /// (<https://www.sqlite.org/lang_transaction.html>, "Response To Errors Within A Transaction").
 pub(crate) fn ends_transaction(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(_) => {
-            code(error).is_none_or(|code| matches!(code & 0xff, 13 | 10 | 7 | 9 | 11 | 26 | 21) || code == 517)
-        }
+        sqlx::Error::Database(_) => code(error)
+            .is_none_or(|code| matches!(code & 0xff, 13 | 10 | 7 | 9 | 11 | 26 | 21) || code == 517),
         sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => false,
         _ => true,
     }
@@ -263,9 +402,16 @@ mod tests {
             (99, ErrorKind::Internal, false),
         ] {
             let error = translate(database(code));
-            assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "code {code}");
+            assert_eq!(
+                (error.kind(), error.is_retryable()),
+                (kind, retryable),
+                "code {code}"
+            );
             assert!(error.message().contains("said by SQLite"));
-            assert!(error.downcast_source::<sqlx::Error>().is_some(), "the driver's error stays reachable");
+            assert!(
+                error.downcast_source::<sqlx::Error>().is_some(),
+                "the driver's error stays reachable"
+            );
         }
         for row in TABLE {
             assert_eq!(meaning(row.code), *row, "a row that an earlier one hides");
@@ -278,7 +424,10 @@ mod tests {
             (sqlx::Error::PoolTimedOut, ErrorKind::Timeout),
             (sqlx::Error::PoolClosed, ErrorKind::Closed),
             (sqlx::Error::WorkerCrashed, ErrorKind::Unavailable),
-            (sqlx::Error::Io(std::io::Error::other("gone")), ErrorKind::Unavailable),
+            (
+                sqlx::Error::Io(std::io::Error::other("gone")),
+                ErrorKind::Unavailable,
+            ),
             (sqlx::Error::Configuration("bad".into()), ErrorKind::InvalidConfig),
             (sqlx::Error::Encode("bad".into()), ErrorKind::InvalidArgument),
             (sqlx::Error::Decode("bad".into()), ErrorKind::DataCorrupted),
@@ -290,7 +439,10 @@ mod tests {
 
     #[test]
     fn a_commit_says_when_its_outcome_is_unknown() {
-        assert_eq!(translate_commit(sqlx::Error::WorkerCrashed).kind(), ErrorKind::OutcomeUnknown);
+        assert_eq!(
+            translate_commit(sqlx::Error::WorkerCrashed).kind(),
+            ErrorKind::OutcomeUnknown
+        );
         assert_eq!(translate_commit(database(1034)).kind(), ErrorKind::OutcomeUnknown);
         assert_eq!(translate_commit(database(5)).kind(), ErrorKind::Conflict);
         assert_eq!(translate_commit(database(787)).kind(), ErrorKind::Conflict);
@@ -298,7 +450,15 @@ mod tests {
 
     #[test]
     fn knows_which_errors_end_a_transaction() {
-        for (code, ends) in [(2067, false), (1, false), (5, false), (517, true), (13, true), (9, true), (778, true)] {
+        for (code, ends) in [
+            (2067, false),
+            (1, false),
+            (5, false),
+            (517, true),
+            (13, true),
+            (9, true),
+            (778, true),
+        ] {
             assert_eq!(ends_transaction(&database(code)), ends, "code {code}");
         }
     }

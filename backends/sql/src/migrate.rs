@@ -145,7 +145,9 @@ async fn undo_last(shared: &Shared, plan: &Plan, lock: &Lock) -> Result<Option<u
 }
 
 fn place(migration: &Migration, unit: &Unit) -> String {
-    let shard = unit.shard.map_or_else(String::new, |shard| format!(" on shard {shard}"));
+    let shard = unit
+        .shard
+        .map_or_else(String::new, |shard| format!(" on shard {shard}"));
     format!("migration {} {:?}{shard}", migration.version, migration.name)
 }
 
@@ -154,11 +156,17 @@ async fn history(shared: &Shared) -> Result<Applied> {
     let mut applied = Applied::default();
     for (database, pool) in shared.pools.iter().enumerate() {
         let mut connection = pool.connection(false).await?;
-        let exists = statement("select 1 from sqlite_master where name = '_infra_migrations'", vec![]);
+        let exists = statement(
+            "select 1 from sqlite_master where name = '_infra_migrations'",
+            vec![],
+        );
         if connection.run(exists, Want::All).await?.rows.is_empty() {
             continue;
         }
-        let notes = statement("select version, shard, shards, name, checksum from _infra_migrations", vec![]);
+        let notes = statement(
+            "select version, shard, shards, name, checksum from _infra_migrations",
+            vec![],
+        );
         for row in connection.run(notes, Want::All).await?.rows {
             let (version, shard, shards, name, checksum): (u64, i64, u32, String, String) = row.decode()?;
             let shard = u32::try_from(shard).ok();

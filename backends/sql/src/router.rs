@@ -115,7 +115,11 @@ impl Router {
     pub(crate) fn shards(&self, parsed: &Parsed) -> Result<Option<u32>> {
         let mut found: Option<(&str, u32)> = None;
         for table in parsed.tables() {
-            let Some(shards) = self.sharding.as_ref().and_then(|sharding| sharding.shards_of(table)) else {
+            let Some(shards) = self
+                .sharding
+                .as_ref()
+                .and_then(|sharding| sharding.shards_of(table))
+            else {
                 continue;
             };
             match found {
@@ -178,14 +182,22 @@ mod tests {
                 ShardingConfig::new("session_id", 16)
                     .with_table("messages", TableSharding::default())
                     .with_table("members", TableSharding::default())
-                    .with_table("archive", TableSharding::default().with_shards(128).with_key("owner")),
+                    .with_table(
+                        "archive",
+                        TableSharding::default().with_shards(128).with_key("owner"),
+                    ),
             ),
             databases,
         )
     }
 
     fn route(router: &Router, statement: &Statement) -> Result<Route> {
-        let parsed = Parsed::new(statement.text(), &Dialect::SQLITE, router.sharding(), Mode::Statement)?;
+        let parsed = Parsed::new(
+            statement.text(),
+            &Dialect::SQLITE,
+            router.sharding(),
+            Mode::Statement,
+        )?;
         router.route(&parsed, statement)
     }
 
@@ -193,17 +205,50 @@ mod tests {
     fn routes_by_parameter_or_explicit_key() {
         let router = router(3);
         for (statement, shard) in [
-            (Statement::new("select * from messages where session_id = :session_id").bind("session_id", 17), 1),
-            (Statement::new("select * from messages where session_id = :session_id").bind("session_id", i64::MIN), 0),
-            (Statement::new("select * from messages where session_id = :session_id").bind("session_id", "你好"), 13),
-            (Statement::new("select * from messages where session_id = ?").bind_next("x").shard_key(21), 5),
-            (Statement::new("select * from archive where owner = :owner").bind("owner", 127), 127),
+            (
+                Statement::new("select * from messages where session_id = :session_id")
+                    .bind("session_id", 17),
+                1,
+            ),
+            (
+                Statement::new("select * from messages where session_id = :session_id")
+                    .bind("session_id", i64::MIN),
+                0,
+            ),
+            (
+                Statement::new("select * from messages where session_id = :session_id")
+                    .bind("session_id", "你好"),
+                13,
+            ),
+            (
+                Statement::new("select * from messages where session_id = ?")
+                    .bind_next("x")
+                    .shard_key(21),
+                5,
+            ),
+            (
+                Statement::new("select * from archive where owner = :owner").bind("owner", 127),
+                127,
+            ),
         ] {
-            let expected = Route { database: (shard % 3) as usize, shard: Some(shard) };
-            assert_eq!(route(&router, &statement).expect("routed"), expected, "{statement:?}");
+            let expected = Route {
+                database: (shard % 3) as usize,
+                shard: Some(shard),
+            };
+            assert_eq!(
+                route(&router, &statement).expect("routed"),
+                expected,
+                "{statement:?}"
+            );
         }
         let plain = route(&router, &Statement::new("select * from users").shard_key(5)).expect("not sharded");
-        assert_eq!(plain, Route { database: 0, shard: None });
+        assert_eq!(
+            plain,
+            Route {
+                database: 0,
+                shard: None
+            }
+        );
     }
 
     #[test]
@@ -211,13 +256,26 @@ mod tests {
         let router = router(1);
         for (statement, part) in [
             (Statement::new("select * from messages"), "bind :session_id"),
-            (Statement::new("select * from messages where session_id = ?").bind_next(1), "Statement::shard_key"),
-            (Statement::new("select * from messages where session_id in (:session_id)").bind_list("session_id", [1, 2]), "list of 2"),
-            (Statement::new("select * from messages where session_id = :session_id").bind("session_id", 1.5), "integer or text"),
             (
-                Statement::new("select * from messages, archive where session_id = :session_id and owner = :owner")
-                    .bind("session_id", 1)
-                    .bind("owner", 2),
+                Statement::new("select * from messages where session_id = ?").bind_next(1),
+                "Statement::shard_key",
+            ),
+            (
+                Statement::new("select * from messages where session_id in (:session_id)")
+                    .bind_list("session_id", [1, 2]),
+                "list of 2",
+            ),
+            (
+                Statement::new("select * from messages where session_id = :session_id")
+                    .bind("session_id", 1.5),
+                "integer or text",
+            ),
+            (
+                Statement::new(
+                    "select * from messages, archive where session_id = :session_id and owner = :owner",
+                )
+                .bind("session_id", 1)
+                .bind("owner", 2),
                 "split it",
             ),
         ] {

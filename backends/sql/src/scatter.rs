@@ -16,7 +16,7 @@ use crate::statement::bind;
 pub(crate) async fn scatter(shared: &Shared, scatter: Scatter) -> Result<Vec<Row>> {
     shared.check_open()?;
     let parsed = shared.parse(scatter.statement.text())?;
-    if !parsed.only_reads() && parsed.writes() {
+    if !parsed.only_reads() {
         return Err(Error::invalid_argument(
             "scatter reads; a statement that writes belongs on one shard: give its key",
         ));
@@ -39,7 +39,13 @@ pub(crate) async fn scatter(shared: &Shared, scatter: Scatter) -> Result<Vec<Row
         let database = shard.map_or(0, |shard| shared.router.database_of(shard));
         reads.push(Routed {
             parsed: Arc::clone(&parsed),
-            bound: bind(&parsed, scatter.statement.parameters(), &Dialect::SQLITE, &tables, &suffix)?,
+            bound: bind(
+                &parsed,
+                scatter.statement.parameters(),
+                &Dialect::SQLITE,
+                &tables,
+                &suffix,
+            )?,
             database,
             pool: Arc::clone(shared.pool(database)?),
         });
@@ -141,7 +147,9 @@ fn integer_to_float(integer: i64, float: f64) -> Ordering {
     // In range, so that the conversion only cuts the fraction.
     #[expect(clippy::cast_possible_truncation, reason = "the range was checked")]
     let whole = float.trunc() as i64;
-    integer.cmp(&whole).then_with(|| 0.0_f64.total_cmp(&(float.fract() + 0.0)))
+    integer
+        .cmp(&whole)
+        .then_with(|| 0.0_f64.total_cmp(&(float.fract() + 0.0)))
 }
 
 #[cfg(test)]
@@ -182,8 +190,16 @@ mod tests {
     #[test]
     fn numbers_compare_without_rounding() {
         for (left, right, expected) in [
-            (Value::Integer(i64::MAX), Value::Float(9_223_372_036_854_775_808.0), Ordering::Less),
-            (Value::Integer(i64::MIN), Value::Float(-9_223_372_036_854_775_808.0), Ordering::Equal),
+            (
+                Value::Integer(i64::MAX),
+                Value::Float(9_223_372_036_854_775_808.0),
+                Ordering::Less,
+            ),
+            (
+                Value::Integer(i64::MIN),
+                Value::Float(-9_223_372_036_854_775_808.0),
+                Ordering::Equal,
+            ),
             (Value::Integer(1), Value::Float(1.5), Ordering::Less),
             (Value::Integer(-1), Value::Float(-1.5), Ordering::Greater),
             (Value::Float(0.0), Value::Integer(0), Ordering::Equal),

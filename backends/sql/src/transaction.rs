@@ -119,7 +119,9 @@ impl Transaction for SqlTransaction {
 fn checked_name(name: &str) -> Result<&str> {
     let plain = !name.is_empty()
         && name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if plain {
         Ok(name)
     } else {

@@ -1,4 +1,5 @@
 //! Statements, values and errors on a real SQLite.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 
@@ -52,7 +53,9 @@ async fn executes_and_fetches_with_both_kinds_of_parameters() {
         .expect("read");
     assert_eq!(absent, None);
     let returned: Option<(i64, String)> = database
-        .query_optional(Statement::new("update t set name = ? where id = 0 returning id, name").bind_next("new"))
+        .query_optional(
+            Statement::new("update t set name = ? where id = 0 returning id, name").bind_next("new"),
+        )
         .await
         .expect("updated");
     assert_eq!(returned, Some((0, "new".to_owned())));
@@ -109,7 +112,10 @@ async fn every_kind_of_value_round_trips_through_its_column() {
         .expect("read");
     for (row, expected) in rows.iter().zip(&values) {
         for ((column, found), expected) in row.columns().iter().zip(row.values()).zip(expected) {
-            assert!(found == expected, "column {column}: {found:?} instead of {expected:?}");
+            assert!(
+                found == expected,
+                "column {column}: {found:?} instead of {expected:?}"
+            );
         }
     }
     assert_eq!(rows.len(), 3);
@@ -117,7 +123,11 @@ async fn every_kind_of_value_round_trips_through_its_column() {
         .query_as("select b from v order by j".into())
         .await
         .expect("sorted");
-    assert_eq!(sorted, [(None,), (Some(i64::MAX),), (Some(i64::MIN),)], "moments sort as text");
+    assert_eq!(
+        sorted,
+        [(None,), (Some(i64::MAX),), (Some(i64::MIN),)],
+        "moments sort as text"
+    );
 }
 
 #[tokio::test]
@@ -149,7 +159,10 @@ async fn refuses_values_that_sqlite_would_change() {
         let read = Statement::new(format!("select {column} from d where {column} is not null"));
         let error = database.fetch_all(read).await.expect_err(column);
         assert_eq!(error.kind(), ErrorKind::DataCorrupted);
-        assert!(error.message().contains(column) && !format!("{error:?}").contains("secret-value"), "{error}");
+        assert!(
+            error.message().contains(column) && !format!("{error:?}").contains("secret-value"),
+            "{error}"
+        );
     }
 }
 
@@ -166,8 +179,14 @@ async fn errors_have_the_contracts_kinds() {
     for (text, kind) in [
         ("insert into parent values (1, 'b', 1)", ErrorKind::AlreadyExists),
         ("insert into parent values (2, 'a', 1)", ErrorKind::AlreadyExists),
-        ("insert into parent values (2, null, 1)", ErrorKind::InvalidArgument),
-        ("insert into parent values (2, 'b', -1)", ErrorKind::InvalidArgument),
+        (
+            "insert into parent values (2, null, 1)",
+            ErrorKind::InvalidArgument,
+        ),
+        (
+            "insert into parent values (2, 'b', -1)",
+            ErrorKind::InvalidArgument,
+        ),
         ("insert into child values (1, 9)", ErrorKind::Conflict),
         ("selec 1", ErrorKind::InvalidArgument),
         ("select * from missing", ErrorKind::InvalidArgument),
@@ -177,7 +196,10 @@ async fn errors_have_the_contracts_kinds() {
         let error = database.execute(text.into()).await.expect_err(text);
         assert_eq!(error.kind(), kind, "{text}: {error}");
         assert!(!error.is_retryable());
-        assert_eq!((error.component(), error.backend(), error.operation()), ("database", "sqlite", "execute"));
+        assert_eq!(
+            (error.component(), error.backend(), error.operation()),
+            ("database", "sqlite", "execute")
+        );
     }
 }
 
@@ -192,7 +214,10 @@ async fn streams_a_hundred_thousand_rows_and_frees_the_connection() {
         sum += number;
     }
     assert_eq!(sum, 100_000 * 100_001 / 2);
-    assert!(rows.try_next().await.expect("ended").is_none(), "the stream stays ended");
+    assert!(
+        rows.try_next().await.expect("ended").is_none(),
+        "the stream stays ended"
+    );
     drop(rows);
 
     let endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select i from n";
@@ -201,8 +226,14 @@ async fn streams_a_hundred_thousand_rows_and_frees_the_connection() {
     drop(rows);
     eventually_idle(&database).await;
 
-    let mut broken = database.fetch("select * from missing".into()).await.expect("begun");
-    assert_eq!(broken.try_next().await.expect_err("no table").kind(), ErrorKind::InvalidArgument);
+    let mut broken = database
+        .fetch("select * from missing".into())
+        .await
+        .expect("begun");
+    assert_eq!(
+        broken.try_next().await.expect_err("no table").kind(),
+        ErrorKind::InvalidArgument
+    );
     assert!(broken.try_next().await.expect("ended").is_none());
     drop(broken);
     eventually_idle(&database).await;
@@ -213,36 +244,76 @@ async fn opens_files_and_says_what_is_wrong_with_others() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("new/folder/app.db");
     let url = format!("sqlite://{}", path.display());
-    let database = SqlDatabase::connect(SqlConfig::development(&url)).await.expect("created");
+    let database = SqlDatabase::connect(SqlConfig::development(&url))
+        .await
+        .expect("created");
     assert!(database.capabilities().has(Capability::Durable));
-    database.execute("create table t (id bigint)".into()).await.expect("created");
-    let mode: String = database.query_one("pragma journal_mode".into()).await.expect("asked");
+    database
+        .execute("create table t (id bigint)".into())
+        .await
+        .expect("created");
+    let mode: String = database
+        .query_one("pragma journal_mode".into())
+        .await
+        .expect("asked");
     assert_eq!(mode, "wal");
-    database.shutdown(std::time::Duration::from_secs(5)).await.expect("closed");
-    database.shutdown(std::time::Duration::from_secs(5)).await.expect("closed again");
+    database
+        .shutdown(std::time::Duration::from_secs(5))
+        .await
+        .expect("closed");
+    database
+        .shutdown(std::time::Duration::from_secs(5))
+        .await
+        .expect("closed again");
     for result in [
         database.health().await.err(),
         database.execute("select 1".into()).await.err(),
-        database.begin(infra_core::database::TransactionOptions::new()).await.err(),
+        database
+            .begin(infra_core::database::TransactionOptions::new())
+            .await
+            .err(),
     ] {
         assert_eq!(result.expect("closed").kind(), ErrorKind::Closed);
     }
 
-    let reading = SqlDatabase::connect(SqlConfig::development(format!("{url}?mode=ro"))).await.expect("opened");
-    let refused = reading.execute("insert into t values (1)".into()).await.expect_err("read-only");
+    let reading = SqlDatabase::connect(SqlConfig::development(format!("{url}?mode=ro")))
+        .await
+        .expect("opened");
+    let refused = reading
+        .execute("insert into t values (1)".into())
+        .await
+        .expect_err("read-only");
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
 
     let noise = folder.path().join("noise.db");
-    std::fs::write(&noise, "this is not a database, and long enough to be looked at ".repeat(100)).expect("written");
+    std::fs::write(
+        &noise,
+        "this is not a database, and long enough to be looked at ".repeat(100),
+    )
+    .expect("written");
     for (url, kind) in [
         (format!("sqlite://{}", noise.display()), ErrorKind::DataCorrupted),
-        (format!("sqlite://{}/absent.db?mode=rw", folder.path().display()), ErrorKind::Unavailable),
-        (format!("sqlite://{}/inside/app.db", noise.display()), ErrorKind::InvalidConfig),
-        (format!("sqlite://{}", folder.path().display()), ErrorKind::Unavailable),
-        ("postgres://root:hunter2@localhost/app".to_owned(), ErrorKind::InvalidConfig),
+        (
+            format!("sqlite://{}/absent.db?mode=rw", folder.path().display()),
+            ErrorKind::Unavailable,
+        ),
+        (
+            format!("sqlite://{}/inside/app.db", noise.display()),
+            ErrorKind::InvalidConfig,
+        ),
+        (
+            format!("sqlite://{}", folder.path().display()),
+            ErrorKind::Unavailable,
+        ),
+        (
+            "postgres://root:hunter2@localhost/app".to_owned(),
+            ErrorKind::InvalidConfig,
+        ),
         (String::new(), ErrorKind::InvalidConfig),
     ] {
-        let error = SqlDatabase::connect(SqlConfig::development(&url)).await.expect_err(&url);
+        let error = SqlDatabase::connect(SqlConfig::development(&url))
+            .await
+            .expect_err(&url);
         assert_eq!(error.kind(), kind, "{error:?}");
         assert!(!format!("{error:?}").contains("hunter2"));
     }
@@ -252,17 +323,33 @@ async fn opens_files_and_says_what_is_wrong_with_others() {
 async fn memory_is_shared_by_connections_and_by_name_only() {
     let first = memory().await;
     let second = memory().await;
-    first.execute("create table t (id bigint)".into()).await.expect("created");
+    first
+        .execute("create table t (id bigint)".into())
+        .await
+        .expect("created");
     let mut held = Vec::new();
     for _ in 0..5 {
-        let mut rows = first.fetch("select count(*) from t union all select 1".into()).await.expect("begun");
-        rows.try_next().await.expect("the table is there on every connection");
+        let mut rows = first
+            .fetch("select count(*) from t union all select 1".into())
+            .await
+            .expect("begun");
+        rows.try_next()
+            .await
+            .expect("the table is there on every connection");
         held.push(rows);
     }
-    assert!(second.execute("select * from t".into()).await.is_err(), "another database");
+    assert!(
+        second.execute("select * from t".into()).await.is_err(),
+        "another database"
+    );
     assert!(!first.capabilities().has(Capability::Durable));
     let named = || SqlDatabase::connect(SqlConfig::development("sqlite://shared-by-name?mode=memory"));
     let (one, other) = (named().await.expect("opened"), named().await.expect("opened"));
-    one.execute("create table n (id bigint)".into()).await.expect("created");
-    other.execute("insert into n values (1)".into()).await.expect("the same database");
+    one.execute("create table n (id bigint)".into())
+        .await
+        .expect("created");
+    other
+        .execute("insert into n values (1)".into())
+        .await
+        .expect("the same database");
 }

@@ -1,4 +1,5 @@
 //! Transactions on a real SQLite: what ends them, and that nothing of them stays behind.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod support;
 
@@ -59,7 +60,10 @@ async fn commits_all_or_nothing() {
         })
         .await;
     assert_eq!(refused.expect_err("rolled back").message(), "changed my mind");
-    assert_eq!((balance(&database, 1).await, balance(&database, 2).await), (70, 130));
+    assert_eq!(
+        (balance(&database, 1).await, balance(&database, 2).await),
+        (70, 130)
+    );
     eventually_idle(&database).await;
 }
 
@@ -90,7 +94,10 @@ async fn rolls_back_on_drop_and_on_panic() {
         assert!(panicked.expect_err("panicked").is_panic());
         // The write lock is free again, and the connections can be used.
         database.execute(add(1, 2)).await.expect("the lock is free");
-        assert_eq!((balance(&database, 1).await, balance(&database, 2).await), (100, 101));
+        assert_eq!(
+            (balance(&database, 1).await, balance(&database, 2).await),
+            (100, 101)
+        );
         eventually_idle(&database).await;
     }
 }
@@ -107,7 +114,9 @@ async fn savepoints_nest_and_their_names_are_checked() {
     tx.execute(add(100, 1)).await.expect("updated");
     tx.rollback_to("inner").await.expect("undone");
     tx.release_savepoint("inner").await.expect("released");
-    tx.savepoint("outer").await.expect("the same name hides the earlier one");
+    tx.savepoint("outer")
+        .await
+        .expect("the same name hides the earlier one");
     tx.execute(add(1000, 1)).await.expect("updated");
     tx.rollback_to("outer").await.expect("undone");
     tx.commit().await.expect("committed");
@@ -115,12 +124,23 @@ async fn savepoints_nest_and_their_names_are_checked() {
 
     let mut tx = database.begin(TransactionOptions::new()).await.expect("begun");
     for name in ["", "a b", "a\"; drop table account; --", "é", &"x".repeat(64)] {
-        assert_eq!(tx.savepoint(name).await.expect_err(name).kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            tx.savepoint(name).await.expect_err(name).kind(),
+            ErrorKind::InvalidArgument
+        );
     }
-    assert_eq!(tx.rollback_to("absent").await.expect_err("absent").kind(), ErrorKind::InvalidArgument);
-    let refused = tx.execute("insert into account values (1, 1)".into()).await.expect_err("exists");
+    assert_eq!(
+        tx.rollback_to("absent").await.expect_err("absent").kind(),
+        ErrorKind::InvalidArgument
+    );
+    let refused = tx
+        .execute("insert into account values (1, 1)".into())
+        .await
+        .expect_err("exists");
     assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
-    tx.execute(add(5, 2)).await.expect("a refused statement does not end the transaction");
+    tx.execute(add(5, 2))
+        .await
+        .expect("a refused statement does not end the transaction");
     tx.rollback().await.expect("rolled back");
     assert_eq!(balance(&database, 2).await, 100);
 }
@@ -133,17 +153,34 @@ async fn a_read_only_transaction_sees_one_state_and_writes_nothing() {
         .begin(TransactionOptions::new().read_only())
         .await
         .expect("begun");
-    let before = reading.fetch_all("select balance from account".into()).await.expect("read");
-    database.execute(add(1, 1)).await.expect("a reader does not stop a writer");
-    let again = reading.fetch_all("select balance from account".into()).await.expect("read");
+    let before = reading
+        .fetch_all("select balance from account".into())
+        .await
+        .expect("read");
+    database
+        .execute(add(1, 1))
+        .await
+        .expect("a reader does not stop a writer");
+    let again = reading
+        .fetch_all("select balance from account".into())
+        .await
+        .expect("read");
     assert!(before == again, "the same state");
     let refused = reading.execute(add(1, 1)).await.expect_err("read-only");
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
     reading.commit().await.expect("ended");
-    drop(database.begin(TransactionOptions::new().read_only()).await.expect("begun"));
+    drop(
+        database
+            .begin(TransactionOptions::new().read_only())
+            .await
+            .expect("begun"),
+    );
     eventually_idle(&database).await;
     for _ in 0..10 {
-        database.execute(add(1, 2)).await.expect("no connection stayed read-only");
+        database
+            .execute(add(1, 2))
+            .await
+            .expect("no connection stayed read-only");
     }
 }
 
@@ -178,7 +215,10 @@ async fn concurrent_transfers_lose_nothing() {
             task.await.expect("no panic");
         }
         assert_eq!(balance(&database, 1).await + balance(&database, 2).await, 200);
-        assert_eq!(balance(&database, 1).await, 100 - (0..320).map(|n| n % 7).sum::<i64>());
+        assert_eq!(
+            balance(&database, 1).await,
+            100 - (0..320).map(|n| n % 7).sum::<i64>()
+        );
         eventually_idle(&database).await;
     }
 }
@@ -197,7 +237,10 @@ async fn a_held_write_lock_is_a_retryable_conflict() {
     tx.execute(add(1, 1)).await.expect("updated");
     // `other` stands for another process, `holder` for another task of this one.
     for database in [&holder, &other] {
-        let begin = database.begin(TransactionOptions::new()).await.expect_err("locked");
+        let begin = database
+            .begin(TransactionOptions::new())
+            .await
+            .expect_err("locked");
         let write = database.execute(add(1, 2)).await.expect_err("locked");
         for error in [begin, write] {
             assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
@@ -221,7 +264,9 @@ async fn repeats_the_closure_after_a_conflict_when_told_to() {
             async move {
                 tx.execute(add(1, 1)).await?;
                 if run < 2 {
-                    return Err(Error::new(ErrorKind::Conflict, "again").with_retry(infra_core::Retry::Backoff));
+                    return Err(
+                        Error::new(ErrorKind::Conflict, "again").with_retry(infra_core::Retry::Backoff)
+                    );
                 }
                 Ok(run)
             }
@@ -241,10 +286,19 @@ async fn a_transaction_whose_statement_was_dropped_only_rolls_back() {
     let endless = "update account set balance = (with recursive n (i) as (select 1 union all select i + 1 from n) select max(i) from n)";
     let given_up = tokio::time::timeout(Duration::from_millis(20), tx.execute(endless.into())).await;
     assert!(given_up.is_err(), "it never ends by itself");
-    let refused = tx.execute(add(1, 2)).await.expect_err("the transaction may be gone");
+    let refused = tx
+        .execute(add(1, 2))
+        .await
+        .expect_err("the transaction may be gone");
     assert_eq!(refused.kind(), ErrorKind::Cancelled);
-    assert_eq!(tx.commit().await.expect_err("never half a transaction").kind(), ErrorKind::Cancelled);
-    assert_eq!((balance(&database, 1).await, balance(&database, 2).await), (100, 100));
+    assert_eq!(
+        tx.commit().await.expect_err("never half a transaction").kind(),
+        ErrorKind::Cancelled
+    );
+    assert_eq!(
+        (balance(&database, 1).await, balance(&database, 2).await),
+        (100, 100)
+    );
     eventually_idle(&database).await;
     database.execute(add(1, 1)).await.expect("the lock is free");
 }
@@ -258,7 +312,10 @@ async fn a_statement_that_takes_too_long_is_interrupted() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.had_no_effect());
     eventually_idle(&database).await;
-    let one: i64 = database.query_one("select 1".into()).await.expect("the pool works");
+    let one: i64 = database
+        .query_one("select 1".into())
+        .await
+        .expect("the pool works");
     assert_eq!(one, 1);
 }
 
@@ -268,8 +325,14 @@ async fn an_exhausted_pool_is_a_timeout() {
         .with_connections(1, 0)
         .with_acquire_timeout(Duration::from_millis(50));
     let database = SqlDatabase::connect(config).await.expect("opened");
-    let tx = database.begin(TransactionOptions::new().read_only()).await.expect("begun");
-    let error = database.fetch_all("select 1".into()).await.expect_err("no connection");
+    let tx = database
+        .begin(TransactionOptions::new().read_only())
+        .await
+        .expect("begun");
+    let error = database
+        .fetch_all("select 1".into())
+        .await
+        .expect_err("no connection");
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.is_retryable());
     tx.rollback().await.expect("ended");

@@ -114,6 +114,7 @@ pub type RowStream = BoxStream<'static, Result<Row>>;
 ///
 /// # Cancellation
 /// Dropping the future of a statement cancels it; outside a transaction it may or may not have taken effect.
+#[crate::intercept(component = "database")]
 #[async_trait]
 pub trait Database: Backend {
     /// Runs a statement that returns no rows.
@@ -136,6 +137,7 @@ pub trait Database: Backend {
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the statement writes, names several sharded tables, or
     /// is to be merged by a column that the result lacks.
+    #[call(idempotent)]
     async fn scatter(&self, scatter: Scatter) -> Result<Vec<Row>>;
 
     /// Starts a transaction on one database. Prefer [`DatabaseExt::transaction`](super::DatabaseExt::transaction).
@@ -149,6 +151,7 @@ pub trait Database: Backend {
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) when an applied migration was changed since or is missing here; the
     /// driver's error, naming the migration, when one fails: those before it stay applied.
+    #[call(idempotent, waits)]
     async fn migrate(&self, migrations: Migrations) -> Result<MigrationReport>;
 
     /// The state of the connection pool, without I/O.

@@ -184,31 +184,50 @@ impl ShardingConfig {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if !is_plain_name(&self.key) {
-            problems.push(format!("key: {:?} is not a column name of letters, digits and underscores", self.key));
+            problems.push(format!(
+                "key: {:?} is not a column name of letters, digits and underscores",
+                self.key
+            ));
         }
         if !SHARDS.contains(&self.shards) {
-            problems.push(format!("shards: {} is not between 1 and {}", self.shards, SHARDS.end()));
+            problems.push(format!(
+                "shards: {} is not between 1 and {}",
+                self.shards,
+                SHARDS.end()
+            ));
         }
         if self.tables.is_empty() {
             problems.push("tables: there is none; name the tables that are sharded".to_owned());
         }
         for (table, settings) in &self.tables {
             if !is_plain_name(table) {
-                problems.push(format!("tables.{table}: is not a table name of letters, digits and underscores"));
+                problems.push(format!(
+                    "tables.{table}: is not a table name of letters, digits and underscores"
+                ));
             }
             if let Some(key) = settings.key.as_ref().filter(|key| !is_plain_name(key)) {
-                problems.push(format!("tables.{table}.key: {key:?} is not a column name of letters, digits and underscores"));
+                problems.push(format!(
+                    "tables.{table}.key: {key:?} is not a column name of letters, digits and underscores"
+                ));
             }
             if let Some(shards) = settings.shards.filter(|shards| !SHARDS.contains(shards)) {
-                problems.push(format!("tables.{table}.shards: {shards} is not between 1 and {}", SHARDS.end()));
+                problems.push(format!(
+                    "tables.{table}.shards: {shards} is not between 1 and {}",
+                    SHARDS.end()
+                ));
             }
             for other in self.tables.keys().filter(|other| *other != table) {
                 if other.eq_ignore_ascii_case(table) {
                     problems.push(format!("tables.{table}: differs from {other:?} only by case"));
                 }
-                let rest = other.strip_prefix(table.as_str()).and_then(|rest| rest.strip_prefix('_'));
-                if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())) {
-                    problems.push(format!("tables.{other}: looks like a shard of {table:?}; rename it"));
+                let rest = other
+                    .strip_prefix(table.as_str())
+                    .and_then(|rest| rest.strip_prefix('_'));
+                if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+                {
+                    problems.push(format!(
+                        "tables.{other}: looks like a shard of {table:?}; rename it"
+                    ));
                 }
             }
         }
@@ -228,7 +247,9 @@ const SHARDS: std::ops::RangeInclusive<u32> = 1..=10_000;
 
 fn is_plain_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
@@ -245,7 +266,15 @@ mod tests {
             .with_table("T", TableSharding::default())
             .with_table("x; drop", TableSharding::default());
         let problems = bad.problems().join("\n");
-        for path in ["key:", "shards:", "tables.t.key:", "tables.t.shards:", "tables.t_07:", "tables.T:", "tables.x; drop:"] {
+        for path in [
+            "key:",
+            "shards:",
+            "tables.t.key:",
+            "tables.t.shards:",
+            "tables.t_07:",
+            "tables.T:",
+            "tables.x; drop:",
+        ] {
             assert!(problems.contains(path), "{path} in {problems}");
         }
     }

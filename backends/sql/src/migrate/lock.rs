@@ -59,10 +59,11 @@ impl Lock {
 
     /// Gives the lock back; a failure is logged, and the lock then expires by itself.
     pub(super) async fn release(mut self) {
-        self.held = false;
         if let Err(error) = give_back(&self.pool, &self.owner).await {
             tracing::warn!(target: "infra.db", %error, "the migration lock was not given back; it expires by itself");
         }
+        // Only now: if this future is dropped before, `drop` gives the lock back.
+        self.held = false;
     }
 
     async fn take(&self) -> Result<()> {
@@ -95,7 +96,11 @@ impl Lock {
         let take = "insert into _infra_migration_lock (id, owner, expires_at) values (1, ?, ?) \
              on conflict (id) do update set owner = excluded.owner, expires_at = excluded.expires_at \
              where _infra_migration_lock.owner = excluded.owner or _infra_migration_lock.expires_at < ?";
-        let values: Vec<Value> = vec![self.owner.as_str().into(), now.saturating_add(expiry).into(), now.into()];
+        let values: Vec<Value> = vec![
+            self.owner.as_str().into(),
+            now.saturating_add(expiry).into(),
+            now.into(),
+        ];
         let mut connection = self.pool.connection(true).await?;
         connection.begin(TransactionKind::Writing).await?;
         let taken = connection.run(statement(take, values), Want::Count).await?;

@@ -52,7 +52,10 @@ impl Plan {
             .iter()
             .map(|migration| {
                 Step::new(migration, router).map_err(|error| {
-                    error.context(format_args!("migration {} {:?}", migration.version, migration.name))
+                    error.context(format_args!(
+                        "migration {} {:?}",
+                        migration.version, migration.name
+                    ))
                 })
             })
             .collect::<Result<_>>()?;
@@ -70,9 +73,13 @@ impl Plan {
     pub(super) fn check(&self, applied: &Applied) -> Result<()> {
         for ((version, _), note) in &applied.notes {
             let problem = match self.steps.iter().find(|step| step.migration.version == *version) {
-                None => format!("was applied and is missing here; restore it, it is {:?}", note.name),
+                None => format!(
+                    "was applied and is missing here; restore it, it is {:?}",
+                    note.name
+                ),
                 Some(step) if step.checksum != note.checksum => {
-                    "was changed after it had been applied; restore its text and write a new migration".to_owned()
+                    "was changed after it had been applied; restore its text and write a new migration"
+                        .to_owned()
                 }
                 Some(step) if step.shards.unwrap_or(0) != note.shards => format!(
                     "was applied with {} shards and the configuration now says {}; move the rows before the number of shards changes",
@@ -155,7 +162,10 @@ impl Step {
 
     /// Whether the step was applied to any shard.
     pub(super) fn is_touched(&self, applied: &Applied) -> bool {
-        applied.notes.keys().any(|(version, _)| *version == self.migration.version)
+        applied
+            .notes
+            .keys()
+            .any(|(version, _)| *version == self.migration.version)
     }
 }
 
@@ -194,7 +204,14 @@ struct Note {
 }
 
 impl Applied {
-    pub(super) fn add(&mut self, version: u64, shard: Option<u32>, shards: u32, name: String, checksum: String) {
+    pub(super) fn add(
+        &mut self,
+        version: u64,
+        shard: Option<u32>,
+        shards: u32,
+        name: String,
+        checksum: String,
+    ) {
         let note = Note {
             shards,
             name,

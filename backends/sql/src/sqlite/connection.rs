@@ -123,7 +123,12 @@ impl Connection {
             return Err(given_back());
         };
         self.running = true;
-        let result = bounded(work.patiently(inner), &self.interrupt, self.pool.statement_timeout).await;
+        let result = bounded(
+            work.patiently(inner),
+            &self.interrupt,
+            self.pool.statement_timeout,
+        )
+        .await;
         self.settle(result)
     }
 
@@ -282,7 +287,10 @@ impl Drop for Connection {
 }
 
 /// Rolls back, where there is something to roll back.
-async fn leave_transaction(connection: &mut SqliteConnection, kind: TransactionKind) -> Result<(), sqlx::Error> {
+async fn leave_transaction(
+    connection: &mut SqliteConnection,
+    kind: TransactionKind,
+) -> Result<(), sqlx::Error> {
     match connection.execute("rollback").await {
         Ok(_) => {}
         // "cannot rollback - no transaction is active": SQLite had undone it by itself, or it never began.
@@ -296,7 +304,10 @@ async fn leave_transaction(connection: &mut SqliteConnection, kind: TransactionK
 }
 
 fn given_back() -> Error {
-    Error::new(ErrorKind::Internal, "the connection was used after it had been given back")
+    Error::new(
+        ErrorKind::Internal,
+        "the connection was used after it had been given back",
+    )
 }
 
 /// Why a statement failed.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use infra_core::database::PoolStatus;
 use infra_core::{Error, ErrorKind, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, SqlitePool};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -43,9 +45,17 @@ impl Pool {
         let shown = dsn::redacted(url);
         let location = dsn::parse(url).map_err(Error::invalid_config)?;
         let runtime = Handle::try_current().map_err(|error| {
-            Error::new(ErrorKind::Internal, "a database is opened on a tokio runtime; there is none here").with_source(error)
+            Error::new(
+                ErrorKind::Internal,
+                "a database is opened on a tokio runtime; there is none here",
+            )
+            .with_source(error)
         })?;
-        if let Location::File { path, access: Access::Create } = &location {
+        if let Location::File {
+            path,
+            access: Access::Create,
+        } = &location
+        {
             create_folder(path).await?;
         }
         let options = connect_options(&location, config);
@@ -107,7 +117,11 @@ impl Pool {
     /// Dropping the future gives back what was taken.
     pub(crate) async fn connection(self: &Arc<Self>, to_write: bool) -> Result<Connection> {
         // The turn among the writers comes first: a writer that waits holds no connection.
-        let writer = if to_write { Some(self.writer().await?) } else { None };
+        let writer = if to_write {
+            Some(self.writer().await?)
+        } else {
+            None
+        };
         let mut connection = self.acquire().await?;
         if let Some(writer) = writer {
             connection.hold(writer);

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sqlx::sqlite::{SqliteColumn, SqliteConnection};
-use sqlx::{AssertSqlSafe, Column as _, ColumnOrigin, Executor as _, Row as _, Statement as _, TypeInfo as _};
+use sqlx::{
+    AssertSqlSafe, Column as _, ColumnOrigin, Executor as _, Row as _, Statement as _, TypeInfo as _,
+};
 
 /// The declared type of a column, as far as it changes how a stored value is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,21 +60,30 @@ impl Shape {
     /// Whether a result with these columns has this shape; it no longer has after the table was altered.
     pub(crate) fn fits(&self, columns: &[SqliteColumn]) -> bool {
         self.names.len() == columns.len()
-            && self.names.iter().zip(columns).all(|(name, column)| name == column.name())
+            && self
+                .names
+                .iter()
+                .zip(columns)
+                .all(|(name, column)| name == column.name())
     }
 
     /// The shape that the columns alone tell, without the declared types that the driver does not know.
     pub(crate) fn of_columns(columns: &[SqliteColumn]) -> Self {
         Self {
             names: columns.iter().map(|column| column.name().to_owned()).collect(),
-            declared: columns.iter().map(|column| Declared::of(column.type_info().name())).collect(),
+            declared: columns
+                .iter()
+                .map(|column| Declared::of(column.type_info().name()))
+                .collect(),
         }
     }
 
     /// Asks the engine: prepares the statement, which the driver keeps for its execution, and reads the declared types of
     /// the tables that its columns come from.
     pub(crate) async fn describe(connection: &mut SqliteConnection, text: &str) -> Result<Self, sqlx::Error> {
-        let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text))).await?;
+        let statement = connection
+            .prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text)))
+            .await?;
         let columns = statement.columns().to_vec();
         let mut shape = Self::of_columns(&columns);
         let mut tables: HashMap<Arc<str>, HashMap<String, Declared>> = HashMap::new();
@@ -85,7 +96,9 @@ impl Shape {
                 let types = declared_types(connection, &origin.table).await?;
                 tables.insert(Arc::clone(&origin.table), types);
             }
-            let known = tables.get(&origin.table).and_then(|types| types.get(&*origin.name));
+            let known = tables
+                .get(&origin.table)
+                .and_then(|types| types.get(&*origin.name));
             if let (Some(known), Some(slot)) = (known, declared.get_mut(position)) {
                 *slot = *known;
             }

@@ -47,7 +47,9 @@ fn add(arguments: &mut SqliteArguments, value: Value) -> Result<(), String> {
         Value::Boolean(value) => arguments.add(value),
         Value::Integer(value) => arguments.add(value),
         Value::Float(value) if value.is_nan() => {
-            return Err("is not a number, which SQLite would turn into null; bind null or another value".to_owned());
+            return Err(
+                "is not a number, which SQLite would turn into null; bind null or another value".to_owned(),
+            );
         }
         Value::Float(value) => arguments.add(value),
         Value::Decimal(value) => arguments.add(value.to_string()),
@@ -65,8 +67,13 @@ fn add(arguments: &mut SqliteArguments, value: Value) -> Result<(), String> {
 /// A column declared `json` has numeric affinity, which turns a document that is one number into a double when it is no
 /// signed 64-bit integer.
 fn json_text(value: &serde_json::Value) -> Result<String, String> {
-    if value.as_u64().is_some_and(|number| i64::try_from(number).is_err()) {
-        return Err("is one number beyond a signed 64-bit integer; put it in an object or bind text".to_owned());
+    if value
+        .as_u64()
+        .is_some_and(|number| i64::try_from(number).is_err())
+    {
+        return Err(
+            "is one number beyond a signed 64-bit integer; put it in an object or bind text".to_owned(),
+        );
     }
     serde_json::to_string(value).map_err(|error| format!("cannot be written: {error}"))
 }
@@ -75,7 +82,9 @@ fn date_text(value: Date) -> Result<String, String> {
     if !(0..=9999).contains(&value.year()) {
         return Err("is outside the years 0 to 9999, where dates do not sort as text".to_owned());
     }
-    value.format(DATE).map_err(|error| format!("cannot be written: {error}"))
+    value
+        .format(DATE)
+        .map_err(|error| format!("cannot be written: {error}"))
 }
 
 fn timestamp_text(value: OffsetDateTime) -> Result<String, String> {
@@ -83,7 +92,9 @@ fn timestamp_text(value: OffsetDateTime) -> Result<String, String> {
         .checked_to_offset(UtcOffset::UTC)
         .filter(|value| (0..=9999).contains(&value.year()))
         .ok_or("is outside the years 0 to 9999 in UTC, where moments do not sort as text")?;
-    value.format(TIMESTAMP).map_err(|error| format!("cannot be written: {error}"))
+    value
+        .format(TIMESTAMP)
+        .map_err(|error| format!("cannot be written: {error}"))
 }
 
 /// Decodes a row.
@@ -95,9 +106,8 @@ pub(crate) fn decode(row: &SqliteRow, shape: &Shape) -> Result<infra_core::datab
     let mut values = Vec::with_capacity(shape.names().len());
     for (index, name) in shape.names().iter().enumerate() {
         let raw = row.try_get_raw(index).map_err(crate::error::translate)?;
-        let value = decode_value(raw, shape.declared(index)).map_err(|problem| {
-            Error::new(ErrorKind::DataCorrupted, format!("column {name:?} {problem}"))
-        })?;
+        let value = decode_value(raw, shape.declared(index))
+            .map_err(|problem| Error::new(ErrorKind::DataCorrupted, format!("column {name:?} {problem}")))?;
         values.push(value);
     }
     infra_core::database::Row::new(Arc::clone(shape.names()), values)
@@ -133,7 +143,8 @@ enum Stored {
 
 fn get<'r, T: Decode<'r, Sqlite>>(raw: SqliteValueRef<'r>) -> Result<T, String> {
     // The driver's message may repeat the value.
-    T::decode(raw).map_err(|_| "holds bytes that are not valid for its storage class (text must be UTF-8)".to_owned())
+    T::decode(raw)
+        .map_err(|_| "holds bytes that are not valid for its storage class (text must be UTF-8)".to_owned())
 }
 
 fn integer(value: i64, declared: Declared) -> Result<Value, String> {
@@ -161,14 +172,22 @@ fn text(value: String, declared: Declared) -> Result<Value, String> {
     let misfit = |what: &str| format!("is declared {what} and holds text that is none");
     match declared {
         Declared::Plain | Declared::Boolean => Ok(Value::Text(value)),
-        Declared::Uuid => Uuid::try_parse(&value).map(Value::Uuid).map_err(|_| misfit("uuid")),
-        Declared::Json => serde_json::from_str(&value).map(Value::Json).map_err(|_| misfit("json")),
+        Declared::Uuid => Uuid::try_parse(&value)
+            .map(Value::Uuid)
+            .map_err(|_| misfit("uuid")),
+        Declared::Json => serde_json::from_str(&value)
+            .map(Value::Json)
+            .map_err(|_| misfit("json")),
         Declared::Decimal => Decimal::from_str_exact(&value)
             .map(Value::Decimal)
             .map_err(|_| misfit("decimal")),
-        Declared::Date => Date::parse(&value, DATE).map(Value::Date).map_err(|_| misfit("date")),
+        Declared::Date => Date::parse(&value, DATE)
+            .map(Value::Date)
+            .map_err(|_| misfit("date")),
         Declared::Timestamp => OffsetDateTime::parse(&value, &Rfc3339)
-            .or_else(|_| PrimitiveDateTime::parse(&value, CURRENT_TIMESTAMP).map(PrimitiveDateTime::assume_utc))
+            .or_else(|_| {
+                PrimitiveDateTime::parse(&value, CURRENT_TIMESTAMP).map(PrimitiveDateTime::assume_utc)
+            })
             .map(Value::Timestamp)
             .map_err(|_| misfit("timestamp")),
     }

@@ -66,9 +66,7 @@ pub(crate) fn refused(text: &str, position: usize, problem: &str) -> Error {
     let before = text.get(..position).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    Error::invalid_argument(format!(
-        "the statement at line {line}, column {column} {problem}"
-    ))
+    Error::invalid_argument(format!("the statement at line {line}, column {column} {problem}"))
 }
 
 struct Lexer<'a> {
@@ -187,7 +185,10 @@ impl Lexer<'_> {
                 self.position = tag_end + 1 + offset + tag.len();
                 Ok(TokenKind::Literal)
             }
-            None => Err(self.refused(start, "begins a dollar-quoted text that never ends; repeat its tag")),
+            None => Err(self.refused(
+                start,
+                "begins a dollar-quoted text that never ends; repeat its tag",
+            )),
         }
     }
 

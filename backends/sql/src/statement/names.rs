@@ -142,17 +142,17 @@ impl Names {
                 ..Level::default()
             },
             "select" | "insert" | "delete" | "values" => Level::default(),
-            "where" | "group" | "order" | "limit" | "having" | "window" | "union" | "intersect" | "except"
-            | "returning" | "set" | "do" | "begin" | "end" | "when" | "then" | "else" | "case" | "default"
-            | "add" | "rename" | "drop" | "to" | "using" => Level {
+            "where" | "group" | "order" | "limit" | "having" | "window" | "union" | "intersect"
+            | "except" | "returning" | "set" | "do" | "begin" | "end" | "when" | "then" | "else" | "case"
+            | "default" | "add" | "rename" | "drop" | "to" | "using" => Level {
                 expects_table: false,
                 in_list: false,
                 ..top
             },
             // These stand between a keyword and the table.
-            "only" | "if" | "not" | "exists" | "lateral" | "or" | "ignore" | "replace" | "rollback" | "abort"
-            | "fail" | "of" | "as" | "recursive" | "materialized" | "inner" | "left" | "right" | "full"
-            | "outer" | "cross" | "natural" => top,
+            "only" | "if" | "not" | "exists" | "lateral" | "or" | "ignore" | "replace" | "rollback"
+            | "abort" | "fail" | "of" | "as" | "recursive" | "materialized" | "inner" | "left" | "right"
+            | "full" | "outer" | "cross" | "natural" => top,
             _ => return false,
         };
         self.set(next);

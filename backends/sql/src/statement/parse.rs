@@ -43,6 +43,7 @@ pub(crate) struct Parsed {
     tables: Vec<String>,
     other_tables: bool,
     keyword: String,
+    changes_rows: bool,
     summary: String,
 }
 
@@ -76,6 +77,7 @@ impl Parsed {
                 tables: Vec::new(),
                 other_tables: false,
                 keyword,
+                changes_rows: changes_rows(text, &tokens),
                 summary: summary(text, &tokens),
             },
         };
@@ -123,22 +125,26 @@ impl Parsed {
         &self.summary
     }
 
-    /// Whether the statement certainly does not only read (a `with` may do either and counts as reading).
+    /// Whether the statement may do more than read.
     pub(crate) fn writes(&self) -> bool {
-        !matches!(
-            self.keyword.as_str(),
-            "select" | "values" | "with" | "explain" | "pragma" | "show" | "table"
-        )
+        match self.keyword.as_str() {
+            "with" => self.changes_rows,
+            "select" | "values" | "explain" | "pragma" | "show" | "table" => false,
+            _ => true,
+        }
     }
 
     /// Whether the statement certainly only reads, so that it may be stopped after its first row.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self.keyword.as_str(), "select" | "values")
+        matches!(self.keyword.as_str(), "select" | "values") || (self.keyword == "with" && !self.changes_rows)
     }
 
     /// Whether the statement changes the schema.
     pub(crate) fn changes_schema(&self) -> bool {
-        matches!(self.keyword.as_str(), "create" | "alter" | "drop" | "rename" | "truncate")
+        matches!(
+            self.keyword.as_str(),
+            "create" | "alter" | "drop" | "rename" | "truncate"
+        )
     }
 
     fn check(&self, mode: Mode) -> Result<()> {
@@ -179,6 +185,18 @@ fn is_transaction_control(keyword: &str) -> bool {
 /// The same, without `end`, which also closes the body of a trigger.
 fn ends_unit(keyword: &str) -> bool {
     keyword != "end" && is_transaction_control(keyword)
+}
+
+/// Whether a word appears that changes rows; within a `with`, it need not be the first.
+fn changes_rows(text: &str, tokens: &[Token]) -> bool {
+    tokens
+        .iter()
+        .filter(|token| token.kind == TokenKind::Word)
+        .any(|token| {
+            ["insert", "update", "delete", "merge", "replace"]
+                .iter()
+                .any(|word| text[token.span.clone()].eq_ignore_ascii_case(word))
+        })
 }
 
 fn first_keyword(text: &str, tokens: &[Token]) -> String {
@@ -320,7 +338,9 @@ impl Parser<'_> {
             return Err(refused(
                 self.text,
                 token.span.start,
-                &format!("names a common table expression like the sharded table {table:?}; give it another name"),
+                &format!(
+                    "names a common table expression like the sharded table {table:?}; give it another name"
+                ),
             ));
         }
         let table = position_of(&mut self.parsed.tables, &table);
@@ -386,27 +406,59 @@ mod tests {
     fn replaces_tables_and_not_what_only_shares_their_name() {
         for (text, expected) in [
             ("select * from messages", "select * from <messages>"),
-            ("select * from Messages m where m.id = 1", "select * from <messages> m where m.id = 1"),
-            ("select messages.id from main.messages", "select <messages>.id from main.<messages>"),
-            ("select count(*) as messages from messages", "select count(*) as messages from <messages>"),
+            (
+                "select * from Messages m where m.id = 1",
+                "select * from <messages> m where m.id = 1",
+            ),
+            (
+                "select messages.id from main.messages",
+                "select <messages>.id from main.<messages>",
+            ),
+            (
+                "select count(*) as messages from messages",
+                "select count(*) as messages from <messages>",
+            ),
             ("select m.messages from t m", "select m.messages from t m"),
-            ("insert into messages (id, messages) values (?, ?)", "insert into <messages> (id, messages) values (?, ?)"),
-            ("insert or ignore into \"messages\" values (?)", "insert or ignore into \"<messages>\" values (?)"),
-            ("update or replace messages set messages = :m where 'messages' = \"messages\".x",
-             "update or replace <messages> set messages = :m where 'messages' = \"<messages>\".x"),
-            ("delete from messages where exists (select 1 from archive, messages x where archive.id = messages.id)",
-             "delete from <messages> where exists (select 1 from <archive>, <messages> x where <archive>.id = <messages>.id)"),
-            ("select * from (messages natural join archive), messages where messages in (1)",
-             "select * from (<messages> natural join <archive>), <messages> where messages in (1)"),
-            ("insert into t select messages, 1 from u left join messages on messages.id = u.id",
-             "insert into t select messages, 1 from u left join <messages> on <messages>.id = u.id"),
-            ("with recent as (select * from messages) select * from recent",
-             "with recent as (select * from <messages>) select * from recent"),
-            ("create index if not exists by_messages on messages (messages)",
-             "create index if not exists by_messages on <messages> (messages)"),
-            ("select messages_extra.id from messages_extra -- messages", "select messages_extra.id from messages_extra -- messages"),
-            ("insert into messages (id) values (1) on conflict (id) do update set messages = excluded.messages",
-             "insert into <messages> (id) values (1) on conflict (id) do update set messages = excluded.messages"),
+            (
+                "insert into messages (id, messages) values (?, ?)",
+                "insert into <messages> (id, messages) values (?, ?)",
+            ),
+            (
+                "insert or ignore into \"messages\" values (?)",
+                "insert or ignore into \"<messages>\" values (?)",
+            ),
+            (
+                "update or replace messages set messages = :m where 'messages' = \"messages\".x",
+                "update or replace <messages> set messages = :m where 'messages' = \"<messages>\".x",
+            ),
+            (
+                "delete from messages where exists (select 1 from archive, messages x where archive.id = messages.id)",
+                "delete from <messages> where exists (select 1 from <archive>, <messages> x where <archive>.id = <messages>.id)",
+            ),
+            (
+                "select * from (messages natural join archive), messages where messages in (1)",
+                "select * from (<messages> natural join <archive>), <messages> where messages in (1)",
+            ),
+            (
+                "insert into t select messages, 1 from u left join messages on messages.id = u.id",
+                "insert into t select messages, 1 from u left join <messages> on <messages>.id = u.id",
+            ),
+            (
+                "with recent as (select * from messages) select * from recent",
+                "with recent as (select * from <messages>) select * from recent",
+            ),
+            (
+                "create index if not exists by_messages on messages (messages)",
+                "create index if not exists by_messages on <messages> (messages)",
+            ),
+            (
+                "select messages_extra.id from messages_extra -- messages",
+                "select messages_extra.id from messages_extra -- messages",
+            ),
+            (
+                "insert into messages (id) values (1) on conflict (id) do update set messages = excluded.messages",
+                "insert into <messages> (id) values (1) on conflict (id) do update set messages = excluded.messages",
+            ),
         ] {
             assert_eq!(marked(text, Mode::Statement), expected);
         }
@@ -428,12 +480,20 @@ mod tests {
     fn tells_sharded_from_other_tables() {
         for (text, sharded, others) in [
             ("select 1", 0, false),
-            ("select * from messages join users on users.id = messages.user", 1, true),
+            (
+                "select * from messages join users on users.id = messages.user",
+                1,
+                true,
+            ),
             ("select messages.id from messages", 1, false),
             ("select * from messages, archive", 2, false),
         ] {
             let parsed = parse(text).expect("valid");
-            assert_eq!((parsed.tables().len(), parsed.has_other_tables()), (sharded, others), "{text}");
+            assert_eq!(
+                (parsed.tables().len(), parsed.has_other_tables()),
+                (sharded, others),
+                "{text}"
+            );
         }
     }
 
@@ -446,8 +506,14 @@ mod tests {
             ("select ?, :a", "mixes"),
             ("BEGIN immediate", "Database::begin"),
             ("  commit", "Database::begin"),
-            ("with messages as (select 1) select * from messages", "another name"),
-            ("with a as (select 1), messages (x) as (select 2) select * from messages", "another name"),
+            (
+                "with messages as (select 1) select * from messages",
+                "another name",
+            ),
+            (
+                "with a as (select 1), messages (x) as (select 2) select * from messages",
+                "another name",
+            ),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.message().contains(part), "{text}: {error}");
@@ -457,8 +523,12 @@ mod tests {
 
     #[test]
     fn the_summary_holds_no_values() {
-        let parsed = parse("select *\n  from t -- about alice\n where name = 'alice' and n=42 and x = :x").expect("valid");
-        assert_eq!(parsed.summary(), "select * from t where name = ? and n=? and x = :x");
+        let parsed = parse("select *\n  from t -- about alice\n where name = 'alice' and n=42 and x = :x")
+            .expect("valid");
+        assert_eq!(
+            parsed.summary(),
+            "select * from t where name = ? and n=? and x = :x"
+        );
     }
 
     proptest! {

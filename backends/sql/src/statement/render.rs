@@ -1,7 +1,7 @@
 //! Puts the text together for one engine and one shard, and the values in the order of their placeholders.
 
-use std::collections::BTreeMap;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use infra_core::database::{Parameters, Value};
@@ -189,10 +189,11 @@ mod tests {
 
     #[test]
     fn writes_the_dialects_placeholders_and_orders_the_values() {
-        let statement = Statement::new("select ':a', :a, :b::int, x ?| y from t where id in (:ids) and a = :a")
-            .bind("b", 2)
-            .bind("a", 1)
-            .bind_list("ids", [7, 8]);
+        let statement =
+            Statement::new("select ':a', :a, :b::int, x ?| y from t where id in (:ids) and a = :a")
+                .bind("b", 2)
+                .bind("a", 1)
+                .bind_list("ids", [7, 8]);
         let values: Vec<Value> = [1, 2, 7, 8, 1].map(Value::from).to_vec();
         let sqlite = render(&statement, &Dialect::SQLITE).expect("complete");
         assert_eq!(
@@ -213,7 +214,10 @@ mod tests {
         let none: [i64; 0] = [];
         let alone = Statement::new("delete from t where id in ( :ids )").bind_list("ids", none);
         let bound = render(&alone, &Dialect::SQLITE).expect("alone");
-        assert_eq!(bound.text, "delete from t where id in ( select null where 1 = 0 )");
+        assert_eq!(
+            bound.text,
+            "delete from t where id in ( select null where 1 = 0 )"
+        );
         assert!(bound.values.is_empty());
         let among = Statement::new("delete from t where id in (1, :ids)").bind_list("ids", none);
         assert!(render(&among, &Dialect::SQLITE).is_err());
@@ -227,12 +231,18 @@ mod tests {
             (Statement::new("select :a").bind("b", 1), ":b"),
             (Statement::new("select :a, :b").bind("a", 1), ":b has no value"),
             (Statement::new("select ?"), "1 parameters written ? and 0 values"),
-            (Statement::new("select ?").bind_next(1).bind_next(2), "and 2 values"),
+            (
+                Statement::new("select ?").bind_next(1).bind_next(2),
+                "and 2 values",
+            ),
             (Statement::new("select ?").bind("a", 1), "bound by name"),
             (Statement::new("select :a").bind_next(1), ":a has no value"),
             (Statement::new("select :a").bind("a", 1).bind_next(2), "mixes"),
             (Statement::new("select ?").bind_next(1).bind("a", 2), "mixes"),
-            (Statement::new("select 1 in (:a)").bind_list("a", too_many), "split it"),
+            (
+                Statement::new("select 1 in (:a)").bind_list("a", too_many),
+                "split it",
+            ),
         ] {
             let error = render(&statement, &Dialect::SQLITE).expect_err(part);
             assert!(error.message().contains(part), "{error}");

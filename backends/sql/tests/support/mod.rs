@@ -1,4 +1,5 @@
 //! What the tests share.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::time::Duration;
@@ -36,4 +37,22 @@ pub(crate) async fn eventually_idle(database: &SqlDatabase) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     panic!("a connection did not come back: {:?}", database.pool_status());
+}
+
+/// Polls a future so many times, then drops it, wherever it is. Between polls it waits until it is woken.
+pub(crate) async fn drop_after<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return std::task::Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+            std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        }
+    })
+    .await
 }
