@@ -14,6 +14,7 @@ pub mod error;
 pub mod intercept;
 pub mod lease;
 pub mod lifecycle;
+pub mod log;
 pub mod once;
 pub mod queue;
 pub mod rate_limit;
