@@ -1,9 +1,11 @@
 //! Every primitive of `infra-core` in one process: the embedded default of services, and what fakes and examples use.
 
+mod cache;
 mod coordinator;
 mod link;
 mod locks;
 
+pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorConfig, CoordinatorFaults, MemoryCoordinator};
 pub use locks::LockTable;
 

@@ -7,6 +7,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(crate) struct LockClient {
     link: Arc<Link>,
     id: u64,
     limits: Limits,
+    /// Put before every name in the table; the caller does not see it.
+    prefix: Arc<str>,
 }
 
 impl LockTable {
@@ -38,11 +41,27 @@ impl LockTable {
             table: self.clone(),
             link,
             limits,
+            prefix: Arc::from(""),
         }
     }
 }
 
 impl LockClient {
+    /// The same client, naming its locks with this prefix.
+    pub(crate) fn with_prefix(&self, prefix: Arc<str>) -> Self {
+        Self {
+            prefix,
+            ..self.clone()
+        }
+    }
+
+    fn prefixed<'k>(&self, key: &'k str) -> Cow<'k, str> {
+        if self.prefix.is_empty() {
+            return Cow::Borrowed(key);
+        }
+        Cow::Owned([&self.prefix, key].concat())
+    }
+
     pub(crate) fn table(&self) -> &LockTable {
         &self.table
     }
@@ -68,7 +87,7 @@ impl LockClient {
     pub(crate) fn try_acquire(&self, key: &str, ttl: Duration) -> Result<Option<LockGuard>> {
         let take = || {
             self.check(key, ttl)?;
-            let grant = self.table.take(key, self, ttl)?;
+            let grant = self.table.take(&self.prefixed(key), self, ttl)?;
             if self.link.closed().is_cancelled() {
                 // The shutdown overtook us and may have looked before the lock was ours.
                 self.table.remove_client(self.id);
@@ -95,10 +114,11 @@ impl LockClient {
         self.check(key, options.ttl)?;
         let begun = Instant::now();
         let deadline = later(begun, options.wait);
-        let mut ticket = self.table.take_or_queue(key, self, options.ttl)?;
+        let name = self.prefixed(key);
+        let mut ticket = self.table.take_or_queue(&name, self, options.ttl)?;
         loop {
             // A holder that renews moves this moment; then we look again at the new one.
-            let lease_ends = self.table.ends_at(key).unwrap_or(deadline);
+            let lease_ends = self.table.ends_at(&name).unwrap_or(deadline);
             tokio::select! {
                 biased;
                 () = self.link.closed().cancelled() => {
@@ -106,7 +126,7 @@ impl LockClient {
                 }
                 grant = ticket.granted() => return Ok(grant),
                 () = sleep_until(deadline) => return Err(timed_out(key, begun.elapsed())),
-                () = sleep_until(lease_ends) => self.table.tidy(key),
+                () = sleep_until(lease_ends) => self.table.tidy(&name),
             }
         }
     }
@@ -115,7 +135,7 @@ impl LockClient {
         let keeper = Arc::new(Keeper {
             table: self.table.clone(),
             link: Arc::clone(&self.link),
-            key: Arc::from(key),
+            key: Arc::from(self.prefixed(key)),
             token: grant.token,
         });
         let lease = Lease::keep(keeper, LeaseOptions::new(ttl), grant.at);

@@ -30,7 +30,8 @@ impl ScanPage {
 /// # Contract
 /// - Keys are data: any UTF-8 from one byte to the backend's limit round-trips and stays apart from every other key.
 /// - The backend's key prefix is applied to every key in the same way, and taken off what a scan returns.
-/// - An operation on a key that holds another type is [`Conflict`](crate::ErrorKind::Conflict).
+/// - An operation on a key that holds another type is [`Conflict`](crate::ErrorKind::Conflict), except that a plain
+///   [`set`](super::KeyValue::set) or [`set_many`](super::KeyValue::set_many) replaces whatever is there, as on Redis.
 #[crate::intercept(component = "cache")]
 #[async_trait]
 pub trait Keys: Backend {
