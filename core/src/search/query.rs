@@ -55,7 +55,7 @@ impl Filter {
         }
     }
 
-    /// The value lies in this range.
+    /// The value lies in this range, which has at least one bound.
     #[must_use]
     pub fn range(field: impl Into<String>, from: Bound<Value>, to: Bound<Value>) -> Self {
         Self::Range {
@@ -83,6 +83,8 @@ pub enum SortBy {
 }
 
 /// The order of hits; ties are broken by document id, ascending, so that paging is stable.
+///
+/// Documents without a value in the field come last, in either direction; of several values the first in the order counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sort {
@@ -127,7 +129,11 @@ impl Sort {
 pub enum Paging {
     /// By number, from 1. Costs more the deeper it goes; the backend refuses beyond its limit.
     Number(NonZeroU32),
-    /// After the cursor of an earlier page: as cheap at depth as at the start, and stable under concurrent writes.
+    /// After the cursor of an earlier page: as cheap at depth as at the start.
+    ///
+    /// Ordered by a field, it is stable under concurrent writes: every document that matches all the time and keeps its
+    /// value comes exactly once. Ordered by relevance, writes change the scores of all documents a little, so that one
+    /// near the end of a page may come twice or not at all.
     After(String),
 }
 
@@ -185,8 +191,8 @@ impl Highlighting {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Query {
-    /// The words looked for, all of which must occur; `None` matches every document. It is data, not a query language:
-    /// no character in it has a special meaning.
+    /// The words looked for, all of which must occur; `None` matches every document, a text without a word matches none.
+    /// It is data, not a query language: no character in it has a special meaning.
     pub text: Option<String>,
     /// The text fields to look in; none means all text fields.
     pub fields: Vec<String>,
