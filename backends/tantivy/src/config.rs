@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use infra_core::{Error, Result};
+use infra_core::config::{Problems, Validate, humane};
 use serde::{Deserialize, Serialize};
 
 /// What tantivy accepts as the memory of one writer thread.
@@ -34,11 +34,12 @@ pub enum Durability {
 /// The settings of [`TantivySearch`](crate::TantivySearch).
 ///
 /// ```
+/// use infra_core::config::Validate;
 /// use infra_tantivy::TantivyConfig;
 ///
 /// let config = TantivyConfig::development().with_directory("data/search");
-/// assert!(config.validate().is_ok());
-/// assert!(config.with_max_page_size(0).validate().is_err());
+/// assert!(config.check().is_ok());
+/// assert!(config.with_max_page_size(0).check().is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -49,7 +50,7 @@ pub struct TantivyConfig {
     /// What an acknowledged write survives, on a directory.
     pub durability: Durability,
     /// How long a write may stay invisible to searches. At least 1 ms.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humane")]
     pub refresh_interval: Duration,
     /// Memory of the writer of one index, in bytes, shared by its threads; at least 15 MB for each.
     pub writer_heap_bytes: usize,
@@ -201,38 +202,32 @@ impl TantivyConfig {
         self.max_concurrent_searches = searches;
         self
     }
+}
 
-    /// Checks every setting.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) that lists all problems with the name of each setting.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        self.check_limits(&mut problems);
-        self.check_writer(&mut problems);
-        if let Storage::Directory(path) = &self.storage
-            && path.as_os_str().is_empty()
-        {
-            problems.push("storage.directory: is empty; name a directory".to_owned());
+impl Validate for TantivyConfig {
+    fn validate(&self, problems: &mut Problems) {
+        self.check_limits(problems);
+        self.check_writer(problems);
+        if let Storage::Directory(path) = &self.storage {
+            problems.ensure(
+                !path.as_os_str().is_empty(),
+                "storage.directory",
+                "is empty; name a directory",
+            );
         }
-        if self.refresh_interval < Duration::from_millis(1)
-            || self.refresh_interval > Duration::from_secs(3600)
-        {
-            problems.push("refresh_interval: must lie between 1ms and 1h".to_owned());
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(format!(
-            "the search configuration is wrong: {}",
-            problems.join("; ")
-        ))
-        .at("search", crate::BACKEND, "validate"))
+        problems.ensure(
+            self.refresh_interval >= Duration::from_millis(1)
+                && self.refresh_interval <= Duration::from_secs(3600),
+            "refresh_interval",
+            "must lie between 1ms and 1h",
+        );
     }
+}
 
-    fn check_limits(&self, problems: &mut Vec<String>) {
+impl TantivyConfig {
+    fn check_limits(&self, problems: &mut Problems) {
         let ranges: [(&str, usize, usize); 8] = [
-            ("max_pending_bytes", self.max_pending_bytes, 4 << 30),
+            ("max_pending_bytes", self.max_pending_bytes, 1 << 30),
             ("max_bulk_documents", self.max_bulk_documents, 1_000_000),
             ("max_document_bytes", self.max_document_bytes, 64 << 20),
             ("max_page_size", self.max_page_size as usize, 10_000),
@@ -242,32 +237,34 @@ impl TantivyConfig {
             ("max_concurrent_searches", self.max_concurrent_searches, 400),
         ];
         for (name, value, most) in ranges {
-            if value == 0 || value > most {
-                problems.push(format!("{name}: is {value}, must lie between 1 and {most}"));
-            }
+            problems.ensure(
+                (1..=most).contains(&value),
+                name,
+                format!("must lie between 1 and {most}"),
+            );
         }
-        if self.max_page_depth < self.max_page_size {
-            problems.push("max_page_depth: must be at least max_page_size".to_owned());
-        }
+        problems.ensure(
+            self.max_page_depth >= self.max_page_size,
+            "max_page_depth",
+            "must be at least `max_page_size`",
+        );
     }
 
-    fn check_writer(&self, problems: &mut Vec<String>) {
+    fn check_writer(&self, problems: &mut Problems) {
         if !(1..=8).contains(&self.writer_threads) {
-            problems.push(format!(
-                "writer_threads: is {}, must lie between 1 and 8",
-                self.writer_threads
-            ));
+            problems.add("writer_threads", "must lie between 1 and 8");
             return;
         }
-        let per_thread = self.writer_heap_bytes / self.writer_threads;
-        if !HEAP_PER_THREAD.contains(&per_thread) {
-            problems.push(format!(
-                "writer_heap_bytes: gives each of {} threads {per_thread} bytes, must lie between {} and {}",
-                self.writer_threads,
+        let threads = self.writer_threads;
+        problems.ensure(
+            HEAP_PER_THREAD.contains(&(self.writer_heap_bytes / threads)),
+            "writer_heap_bytes",
+            format!(
+                "must give each of {threads} threads between {} and {} bytes",
                 HEAP_PER_THREAD.start(),
                 HEAP_PER_THREAD.end()
-            ));
-        }
+            ),
+        );
     }
 }
 
@@ -277,11 +274,8 @@ mod tests {
 
     #[test]
     fn profiles_are_valid() {
-        TantivyConfig::development().validate().unwrap();
-        TantivyConfig::production()
-            .with_directory("x")
-            .validate()
-            .unwrap();
+        TantivyConfig::development().check().unwrap();
+        TantivyConfig::production().with_directory("x").check().unwrap();
     }
 
     #[test]
@@ -292,7 +286,7 @@ mod tests {
             .with_refresh_interval(Duration::ZERO)
             .with_max_page_size(0)
             .with_concurrency(0, 0)
-            .validate()
+            .check()
             .unwrap_err();
         assert_eq!(error.kind(), infra_core::ErrorKind::InvalidConfig);
         for setting in [

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_core::config::Validate as _;
 use infra_core::search::IndexSchema;
 use infra_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
@@ -41,7 +42,7 @@ struct Names {
 impl Engine {
     /// Opens all indexes that there are. Blocking.
     pub(crate) fn open(config: TantivyConfig) -> Result<Self> {
-        config.validate()?;
+        config.check()?;
         let limits = Limits::DEFAULT
             .with_max_key_bytes(MAX_NAME_BYTES)
             .with_max_value_bytes(config.max_document_bytes);

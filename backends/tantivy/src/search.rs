@@ -307,7 +307,7 @@ fn bulk(engine: &Engine, index: &Index, documents: &[Document]) -> Result<Vec<Wr
 
 /// Refreshes every index that has something to show, until the engine is gone.
 async fn refresh_regularly(engine: std::sync::Weak<Engine>, interval: Duration) {
-    let mut ticks = tokio::time::interval(interval);
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -316,7 +316,15 @@ async fn refresh_regularly(engine: std::sync::Weak<Engine>, interval: Duration) 
         };
         for index in engine.all().into_iter().filter(|index| index.has_pending()) {
             let name = index.name.clone();
-            let refreshed = tokio::task::spawn_blocking(move || index.refresh())
+            let holder = engine.clone();
+            let refresh = move || {
+                let refreshed = index.refresh();
+                // The index first: the engine holds the directory's lock.
+                drop(index);
+                drop(holder);
+                refreshed
+            };
+            let refreshed = tokio::task::spawn_blocking(refresh)
                 .await
                 .map_err(from_join)
                 .and_then(|refreshed| refreshed);
