@@ -140,8 +140,9 @@ pub enum Exit {
     /// Do everything inside again at once, whatever the outcome was and idempotent or not; for fault injection alone.
     /// The answer of the second call is the one that the caller gets.
     Duplicate,
-    /// Pass the failure on, marked so that an outer retry does not multiply the attempts.
-    Exhausted,
+    /// Pass the failure on in this final form, which may add what was tried and mark it as
+    /// [exhausted](crate::Retry::Exhausted). A trait with errors of its own keeps its error, marked if this one is.
+    Conclude(Error),
     /// Pass this error on instead of the outcome.
     Replace(Error),
 }
@@ -151,7 +152,7 @@ pub enum Exit {
 pub struct Outcome<'a> {
     pub(super) status: Status<'a>,
     pub(super) at: Instant,
-    pub(super) elapsed: Duration,
+    pub(super) entered: Instant,
 }
 
 impl<'a> Outcome<'a> {
@@ -170,7 +171,7 @@ impl<'a> Outcome<'a> {
     /// The time since this interceptor was entered, repetitions and delays inside it included.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.elapsed
+        self.at.saturating_duration_since(self.entered)
     }
 
     /// The kind of the failure, if it failed.
@@ -229,7 +230,7 @@ impl<'a> Failed<'a> {
 }
 
 /// What one interceptor keeps for one call, and what it asks of the driver for everything inside it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scope {
     pub(super) state: State,
     pub(super) bound: Option<Duration>,
@@ -237,8 +238,17 @@ pub struct Scope {
 }
 
 impl Scope {
+    pub(super) const EMPTY: Self = Self {
+        state: State {
+            number: 0,
+            value: None,
+        },
+        bound: None,
+        span: None,
+    };
+
     /// Bounds the time of everything inside: when it passes, what is inside is dropped and the call fails with
-    /// [`ErrorKind::Timeout`]. The clock starts when `enter` returns; no timer is made for what is ready at once.
+    /// [`ErrorKind::Timeout`]. No timer is made for what is ready at once.
     pub fn bound(&mut self, limit: Duration) {
         self.bound = Some(limit);
     }

@@ -67,6 +67,10 @@ impl Metrics {
         }
     }
 
+    fn series(&self, call: &Call<'_>) -> &Series {
+        self.series.of(call, || self.bind(call))
+    }
+
     fn bind(&self, call: &Call<'_>) -> Series {
         let method = call.method();
         let labels = [
@@ -84,10 +88,10 @@ impl Metrics {
 }
 
 impl Series {
-    fn finish(&self, meter: &dyn Meter, outcome: &Outcome<'_>, retries: u32) {
+    fn finish(&self, meter: &dyn Meter, outcome: &Outcome<'_>, retries: u64) {
         self.active.add(-1);
         if retries > 0 {
-            self.retries.add(retries.into());
+            self.retries.add(retries);
         }
         let index = match outcome.status() {
             Status::Ok => OK,
@@ -123,20 +127,14 @@ impl Interceptor for Metrics {
     }
 
     fn enter(&self, call: &Call<'_>, scope: &mut Scope) -> Enter {
-        let place = self
-            .series
-            .of(call, || self.bind(call), |series| series.active.add(1));
-        scope.state().number = (place as u64) << 32 | u64::from(call.attempt());
+        self.series(call).active.add(1);
+        scope.state().number = call.attempt().into();
         Enter::Proceed
     }
 
     fn exit(&self, call: &Call<'_>, scope: &mut Scope, outcome: &Outcome<'_>) -> Exit {
-        let number = scope.state().number;
-        let first = number as u32;
-        let place = usize::try_from(number >> 32).unwrap_or(usize::MAX);
-        self.series.at(place, |series| {
-            series.finish(&*self.meter, outcome, call.attempt().saturating_sub(first));
-        });
+        let retries = u64::from(call.attempt()).saturating_sub(scope.state().number);
+        self.series(call).finish(&*self.meter, outcome, retries);
         Exit::Done
     }
 }

@@ -11,6 +11,7 @@
 //! With an empty stack a call costs one branch: the future of the implementation is handed on as it is. With any number of
 //! interceptors it costs one more boxed future, not one for each.
 
+mod breaker;
 mod concurrency;
 mod faults;
 mod interceptor;
@@ -20,7 +21,9 @@ mod metrics;
 mod per_method;
 mod proxy;
 mod recorder;
+mod retry;
 mod stack;
+mod standard;
 mod timeout;
 mod trace;
 mod walk;
@@ -28,6 +31,7 @@ mod walk;
 #[doc(hidden)]
 pub mod support;
 
+pub use breaker::CircuitBreaking;
 pub use concurrency::ConcurrencyLimit;
 pub use faults::{Fault, Faults};
 pub use interceptor::{Enter, Exit, Failed, Interceptor, Outcome, Role, Scope, State, Status, Waiting};
@@ -36,6 +40,8 @@ pub use method::{Call, Method};
 pub use metrics::{Metrics, OPERATION_ACTIVE, OPERATION_DURATION, OPERATION_RETRIES};
 pub use proxy::Proxy;
 pub use recorder::{Recorded, Recorder};
+pub use retry::Retrying;
 pub use stack::Stack;
+pub use standard::{ConcurrencyConfig, StackConfig, StandardStack};
 pub use timeout::Timeout;
 pub use trace::Trace;

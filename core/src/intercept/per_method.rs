@@ -1,26 +1,28 @@
 //! What an interceptor keeps for each method of each backend, found without a lock.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use arc_swap::ArcSwap;
+use std::sync::OnceLock;
 
 use super::method::{Call, Method};
 
+/// Places in the first table; a power of two, as those of all tables are.
+const FIRST_TABLE: usize = 256;
+/// So many places are tried in one table before the next one is.
+const PROBES: usize = 8;
+
 /// One value per method and backend, made when it is first asked for and kept for good.
 ///
-/// Methods are `static`s and backends are few, so it does not grow without end.
+/// Methods are `static`s and backends are few, so it does not grow without end. Nothing is ever removed or moved, so that
+/// finding a value is one atomic load and one comparison; a full table is followed by a larger one.
 #[derive(Debug)]
 pub(super) struct PerMethod<V> {
-    table: ArcSwap<Table<V>>,
-    adding: Mutex<()>,
+    places: Box<[OnceLock<Entry<V>>]>,
+    larger: OnceLock<Box<Self>>,
 }
 
 #[derive(Debug)]
-struct Table<V> {
-    places: HashMap<Key, usize, BuildHasherDefault<AddressHasher>>,
-    values: Vec<Arc<V>>,
+struct Entry<V> {
+    key: Key,
+    value: V,
 }
 
 /// The addresses of the method and of the backend's name. Equal names at two addresses are two entries, which does no harm.
@@ -28,85 +30,55 @@ type Key = (usize, usize);
 
 impl<V> PerMethod<V> {
     pub(super) fn new() -> Self {
+        Self::with_places(FIRST_TABLE)
+    }
+
+    fn with_places(places: usize) -> Self {
         Self {
-            table: ArcSwap::from_pointee(Table {
-                places: HashMap::default(),
-                values: Vec::new(),
-            }),
-            adding: Mutex::new(()),
+            places: std::iter::repeat_with(OnceLock::new).take(places).collect(),
+            larger: OnceLock::new(),
         }
     }
 
-    /// Uses the value for the method of `call`, and gives its place, by which [`at`](Self::at) finds it again.
-    pub(super) fn of(&self, call: &Call<'_>, make: impl FnOnce() -> V, r#use: impl FnOnce(&V)) -> usize {
-        let key = key(call);
-        let table = self.table.load();
-        let place = match table.places.get(&key) {
-            Some(place) => *place,
-            None => self.add(key, make),
-        };
-        match table.values.get(place) {
-            Some(value) => r#use(value),
-            None => self.at(place, r#use),
-        }
-        place
-    }
-
-    /// Uses the value at a place that [`of`](Self::of) gave.
-    pub(super) fn at(&self, place: usize, r#use: impl FnOnce(&V)) {
-        if let Some(value) = self.table.load().values.get(place) {
-            r#use(value);
+    /// The value for the method and the backend of `call`.
+    pub(super) fn of(&self, call: &Call<'_>, make: impl Fn() -> V) -> &V {
+        let key = (
+            std::ptr::from_ref::<Method>(call.method()).addr(),
+            call.backend().as_ptr().addr(),
+        );
+        let mut table = self;
+        loop {
+            if let Some(value) = table.find(key, &make) {
+                return value;
+            }
+            let twice = table.places.len() * 2;
+            table = table.larger.get_or_init(|| Box::new(Self::with_places(twice)));
         }
     }
 
-    #[cold]
-    fn add(&self, key: Key, make: impl FnOnce() -> V) -> usize {
-        let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = self.table.load();
-        if let Some(place) = table.places.get(&key) {
-            return *place;
+    /// The value in this table, made if there is room for it; `None` if it belongs into the next one.
+    #[inline]
+    fn find(&self, key: Key, make: &impl Fn() -> V) -> Option<&V> {
+        let home = spread(key);
+        for step in 0..PROBES {
+            let place = self
+                .places
+                .get(home.wrapping_add(step) & (self.places.len() - 1))?;
+            // Of two that race for a place, one makes the value and the other looks whether it is the one it wants.
+            let entry = place.get_or_init(|| Entry { key, value: make() });
+            if entry.key == key {
+                return Some(&entry.value);
+            }
         }
-        let place = table.values.len();
-        let mut places = table.places.clone();
-        let mut values = table.values.clone();
-        places.insert(key, place);
-        values.push(Arc::new(make()));
-        self.table.store(Arc::new(Table { places, values }));
-        place
+        None
     }
 }
 
-fn key(call: &Call<'_>) -> Key {
-    (
-        std::ptr::from_ref::<Method>(call.method()).addr(),
-        call.backend().as_ptr().addr(),
-    )
-}
-
-/// Mixes two addresses; they are no secret and nobody outside chooses them, so nothing stronger is needed.
-#[derive(Debug, Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        // The table takes its bits from both ends, and multiplying fills only the upper ones.
-        self.0 ^ (self.0 >> 32)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        // The multiplier is 2^64 divided by the golden ratio (Knuth, The Art of Computer Programming, 6.4).
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, value: usize) {
-        self.write_u64(value as u64);
-    }
+/// Mixes two addresses, which are no secret and which nobody outside chooses. The multiplier is 2^64 divided by the
+/// golden ratio (Knuth, The Art of Computer Programming, 6.4); it fills the upper bits.
+fn spread((method, backend): Key) -> usize {
+    let mixed = (method as u64 ^ (backend as u64).rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as usize
 }
 
 #[cfg(test)]
@@ -119,27 +91,44 @@ mod tests {
     #[test]
     fn makes_one_value_for_each_method_and_backend() {
         let kept = PerMethod::<String>::new();
-        let mut places = Vec::new();
-        for (method, backend) in [(&GET, "one"), (&SET, "one"), (&GET, "two"), (&GET, "one")] {
-            let call = Call::new(method, backend, None);
-            let mut seen = String::new();
-            let make = || format!("{} {backend}", method.label());
-            places.push(kept.of(&call, make, |value| seen.clone_from(value)));
-            assert_eq!(seen, format!("{} {backend}", method.label()));
+        for _ in 0..2 {
+            for (method, backend) in [(&GET, "one"), (&SET, "one"), (&GET, "two")] {
+                let call = Call::new(method, backend, None);
+                let value = kept.of(&call, || format!("{} {backend}", method.label()));
+                assert_eq!(*value, format!("{} {backend}", method.label()));
+            }
         }
-        assert_eq!(places, [0, 1, 2, 0]);
-        kept.at(1, |value| assert_eq!(value, "cache.set one"));
+        let made = kept.places.iter().filter(|place| place.get().is_some()).count();
+        assert_eq!((made, kept.larger.get().is_some()), (3, false));
     }
 
     #[test]
-    fn threads_that_race_agree_on_the_place() {
+    fn a_full_table_is_followed_by_a_larger_one() {
+        let kept = PerMethod::<usize>::new();
+        let methods: &'static [Method] = Box::leak((0..1000).map(|_| Method::new("c", "m", "c.m")).collect());
+        for round in 0..2 {
+            for (number, method) in methods.iter().enumerate() {
+                let value = *kept.of(&Call::new(method, "one", None), || number + 5000 * round);
+                assert_eq!(value, number, "found again in round {round}");
+            }
+        }
+        assert!(kept.larger.get().is_some());
+    }
+
+    #[test]
+    fn threads_that_race_share_one_value() {
         let kept = PerMethod::<u8>::new();
-        let places: Vec<usize> = std::thread::scope(|scope| {
+        let values: Vec<usize> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| kept.of(&Call::new(&GET, "one", None), || 0, |_| {})))
+                .map(|number| {
+                    let kept = &kept;
+                    scope.spawn(move || {
+                        std::ptr::from_ref(kept.of(&Call::new(&GET, "one", None), || number)).addr()
+                    })
+                })
                 .collect();
             workers.into_iter().map(|worker| worker.join().unwrap()).collect()
         });
-        assert_eq!(places, [0; 8]);
+        assert!(values.iter().all(|value| *value == values[0]));
     }
 }

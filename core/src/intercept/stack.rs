@@ -112,7 +112,7 @@ impl Stack {
         self.layers.is_empty()
     }
 
-    /// Finds orders that do not do what they seem to do.
+    /// Finds orders that do not do what they seem to do. [`StandardStack`](super::StandardStack) always passes.
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) that names both interceptors of the first trap found, and says why:

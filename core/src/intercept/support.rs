@@ -1,5 +1,6 @@
 //! What the macro's output calls; public because it must be, not meant to be used by hand.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -10,7 +11,7 @@ use super::interceptor::{Failed, Status};
 use super::method::Call;
 use super::stack::Stack;
 use super::walk::{Ascent, Descent, Walk};
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, Retry};
 
 /// The output of an intercepted async method: a `Result` whose error implements [`Failure`].
 #[diagnostic::on_unimplemented(
@@ -24,9 +25,9 @@ pub trait Fallible: Send + Sized {
     fn status(&self) -> Status<'_>;
     /// The outcome of a call that was refused or given up.
     fn failed(error: Error) -> Self;
-    /// The same outcome, marked so that an outer retry does not multiply the attempts.
+    /// The same failure in its final form: `error` itself where the error is [`Error`], else marked exhausted as `error` is.
     #[must_use]
-    fn exhausted(self) -> Self;
+    fn concluded(self, error: Error) -> Self;
 }
 
 impl<T: Send, E: Failure> Fallible for Result<T, E> {
@@ -45,8 +46,17 @@ impl<T: Send, E: Failure> Fallible for Result<T, E> {
         Err(E::from(error))
     }
 
-    fn exhausted(self) -> Self {
-        self.map_err(Failure::exhausted)
+    fn concluded(self, error: Error) -> Self {
+        self.map_err(|mut failure| {
+            if let Some(inner) = (&mut failure as &mut dyn Any).downcast_mut::<Error>() {
+                *inner = error;
+                failure
+            } else if error.retry() == Retry::Exhausted {
+                failure.exhausted()
+            } else {
+                failure
+            }
+        })
     }
 }
 
@@ -98,74 +108,67 @@ impl<A> Arguments<A> {
 ///
 /// # Cancellation
 /// Dropping the future drops the attempt that is under way and then tells every layer that was entered.
-pub async fn drive<'a, R, C>(stack: &'a Stack, call: Call<'a>, mut invoke: C) -> R
+pub fn drive<'a, R, C>(stack: &'a Stack, call: Call<'a>, mut invoke: C) -> impl Future<Output = R> + Send
 where
     R: Fallible,
     C: FnMut(bool) -> Option<Pin<Box<dyn Future<Output = R> + Send + 'a>>> + Send,
 {
-    // Declared first and so dropped last: layers are told only when what they guard is gone.
+    // Captured and so dropped last: layers are told only when what they guard is gone. Not an `async fn`, which would
+    // keep a second copy of its arguments.
     let mut walk = Walk::new(stack.layers(), stack.repeats(), call);
-    let mut timer = pin!(None::<Sleep>);
-    let mut descent = walk.descend();
-    loop {
-        let mut result = match descent {
-            Descent::Refuse(error) => R::failed(error),
-            Descent::Wait(waiting) => match within(&mut walk, timer.as_mut(), waiting).await {
-                Ok(Ok(state)) => {
-                    descent = walk.admit(state);
-                    continue;
-                }
-                Ok(Err(error)) => R::failed(walk.refuse(error)),
-                Err(Passed) => R::failed(walk.expire()),
-            },
-            Descent::Call => match invoke(walk.keeps_arguments()) {
-                Some(attempt) => match within(&mut walk, timer.as_mut(), attempt).await {
-                    Ok(result) => {
-                        walk.read_clock();
-                        result
+    async move {
+        let mut timer = pin!(None::<Sleep>);
+        let mut descent = walk.descend();
+        loop {
+            let mut result = match descent {
+                Descent::Refuse(error) => R::failed(error),
+                Descent::Wait(waiting) => match within(&mut walk, timer.as_mut(), waiting).await {
+                    Ok(Ok(state)) => {
+                        descent = walk.admit(state);
+                        continue;
                     }
+                    Ok(Err(error)) => R::failed(walk.refuse(error)),
                     Err(Passed) => R::failed(walk.expire()),
                 },
-                None => R::failed(walk.arguments_spent()),
-            },
-        };
-        descent = loop {
-            match walk.ascend(result.status()) {
-                Ascent::Return => return result,
-                Ascent::Replace(error) => result = R::failed(error),
-                Ascent::Exhaust => result = result.exhausted(),
-                Ascent::Repeat { until: None } => break walk.descend(),
-                Ascent::Repeat { until: Some(until) } => {
-                    pause(&mut walk, timer.as_mut(), until).await;
-                    break walk.descend();
+                Descent::Call => match invoke(walk.keeps_arguments()) {
+                    Some(attempt) => match within(&mut walk, timer.as_mut(), attempt).await {
+                        Ok(result) => {
+                            walk.read_clock();
+                            result
+                        }
+                        Err(Passed) => R::failed(walk.expire()),
+                    },
+                    None => R::failed(walk.arguments_spent()),
+                },
+            };
+            let until = loop {
+                match walk.ascend(result.status()) {
+                    Ascent::Return => return result,
+                    Ascent::Replace(error) => result = R::failed(error),
+                    Ascent::Conclude(error) => result = result.concluded(error),
+                    Ascent::Repeat { until } => break until,
                 }
+            };
+            drop(result);
+            if let Some(until) = until {
+                pause(&mut walk, timer.as_mut(), until).await;
             }
-        };
+            descent = walk.descend();
+        }
     }
-}
-
-/// Waits until then; no bound can pass meanwhile, since a repetition beyond one is never begun.
-async fn pause(walk: &mut Walk<'_>, mut timer: Pin<&mut Option<Sleep>>, until: Instant) {
-    poll_fn(|context| {
-        let polled = poll_timer(timer.as_mut(), until, context);
-        walk.suspend();
-        polled
-    })
-    .await;
-    walk.resume();
-    walk.read_clock();
 }
 
 /// A bound passed before the future was ready.
 struct Passed;
 
 /// Awaits `future` in the spans and within the earliest bound of the layers that were entered.
-async fn within<F: Future + Unpin>(
+#[inline]
+fn within<F: Future + Unpin>(
     walk: &mut Walk<'_>,
     mut timer: Pin<&mut Option<Sleep>>,
     mut future: F,
-) -> Result<F::Output, Passed> {
-    poll_fn(|context| {
+) -> impl Future<Output = Result<F::Output, Passed>> {
+    poll_fn(move |context| {
         walk.resume();
         if let Poll::Ready(output) = walk.in_spans(|| Pin::new(&mut future).poll(context)) {
             return Poll::Ready(Ok(output));
@@ -180,7 +183,24 @@ async fn within<F: Future + Unpin>(
         }
         polled.map(|()| Err(Passed))
     })
-    .await
+}
+
+/// Waits until then; no bound can pass meanwhile, since a repetition beyond one is never begun.
+fn pause(
+    walk: &mut Walk<'_>,
+    mut timer: Pin<&mut Option<Sleep>>,
+    until: Instant,
+) -> impl Future<Output = ()> {
+    poll_fn(move |context| {
+        walk.resume();
+        let polled = poll_timer(timer.as_mut(), until, context);
+        if polled.is_pending() {
+            walk.suspend();
+        } else {
+            walk.read_clock();
+        }
+        polled
+    })
 }
 
 fn poll_timer(mut timer: Pin<&mut Option<Sleep>>, until: Instant, context: &mut Context<'_>) -> Poll<()> {

@@ -148,10 +148,15 @@ impl Budget {
 
     /// Takes note of a first attempt.
     pub fn deposit(&self) {
+        self.deposit_at(Instant::now());
+    }
+
+    /// Takes note of a first attempt, for callers that have just read the clock.
+    pub fn deposit_at(&self, now: Instant) {
         if let Some(shared) = &self.shared
             && shared.deposit > 0
         {
-            let now = shared.generation();
+            let now = shared.generation_at(now);
             shared.slot(now).add(now, shared.deposit);
         }
     }
@@ -192,7 +197,13 @@ impl fmt::Debug for Budget {
 impl Shared {
     /// The number of the current step of time, from 1 on; 0 marks a slot that was never written.
     fn generation(&self) -> u32 {
-        let steps = self.started.elapsed().as_nanos() / self.step.as_nanos().max(1);
+        self.generation_at(Instant::now())
+    }
+
+    fn generation_at(&self, now: Instant) -> u32 {
+        // 64 bits of nanoseconds hold 584 years, and dividing 128 bits is ten times as dear.
+        let since = now.saturating_duration_since(self.started).as_nanos() as u64;
+        let steps = since / (self.step.as_nanos() as u64).max(1);
         // 60 s at the most for ten steps: this wraps after 800 years.
         (steps as u32).wrapping_add(1)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infra_core::intercept::{Exit, Stack, Timeout};
-use infra_core::{Error, ErrorKind, Retry};
+use infra_core::{Error, ErrorKind, Failure as _, Retry};
 use tokio::time::Instant;
 
 use crate::support::{Answer, Journal, Probe, Puppet, Step, Things, Value, entries, three, unavailable};
@@ -209,7 +209,10 @@ async fn outcomes_are_replaced_and_failures_exhausted_for_those_outside() {
         ["< c ok", "< retry ok", "< a outcome_unknown"]
     );
 
-    let stack = repeating(&journal, [Exit::Exhausted]);
+    let stack = repeating(
+        &journal,
+        [Exit::Conclude(unavailable().exhausted().context("tried twice"))],
+    );
     let error = stack
         .wrap_named("puppet", Puppet::new([Step::Err(unavailable())]))
         .read("k")

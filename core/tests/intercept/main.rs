@@ -8,4 +8,5 @@ mod driver;
 mod misuse;
 mod observing;
 mod signatures;
+mod standard;
 mod support;

@@ -1,0 +1,94 @@
+//! Repeating calls that failed.
+
+use super::interceptor::{Enter, Exit, Interceptor, Outcome, Role, Scope, Status};
+use super::method::Call;
+use crate::retry::{Attempts, Budget, Idempotence, Policy};
+
+/// Repeats failed calls as a [`retry::Policy`](Policy) says, within a budget that all of them share.
+///
+/// Idempotent methods are repeated after any error that the policy lets through; the others only after an error that
+/// certainly had no effect; methods marked `#[call(once)]` never. When attempts, time or budget have run out, the last
+/// error says so and is marked [`Retry::Exhausted`](crate::Retry::Exhausted), so that an outer retry does not multiply the attempts.
+///
+/// The policy's `total_deadline` bounds everything inside, except for methods that wait by design. Its `attempt_timeout` is not applied
+/// here: put a [`Timeout`](super::Timeout) inside, as [`StandardStack`](super::StandardStack) does.
+#[derive(Debug)]
+pub struct Retrying {
+    policy: Policy,
+    budget: Budget,
+}
+
+impl Retrying {
+    /// Repeats with a budget of its own, made as the policy says.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        let budget = policy.new_budget();
+        Self { policy, budget }
+    }
+
+    /// Shares `budget` with others, one per downstream server for example.
+    #[must_use]
+    pub fn with_budget(mut self, budget: &Budget) -> Self {
+        self.budget = budget.clone();
+        self
+    }
+
+    /// The budget.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    fn attempts(&self, call: &Call<'_>) -> Attempts {
+        let idempotence = if call.method().is_idempotent() {
+            Idempotence::Idempotent
+        } else {
+            Idempotence::NotIdempotent
+        };
+        self.policy.start(idempotence).with_budget(&self.budget)
+    }
+}
+
+/// The state of a call whose first attempt has paid into the budget.
+const DEPOSITED: u64 = 1;
+
+impl Interceptor for Retrying {
+    fn name(&self) -> &'static str {
+        "retry"
+    }
+
+    fn role(&self) -> Role {
+        Role::Retry
+    }
+
+    fn enter(&self, call: &Call<'_>, scope: &mut Scope) -> Enter {
+        if let Some(limit) = self.policy.total_deadline
+            && !call.method().waits()
+        {
+            scope.bound(limit);
+        }
+        Enter::Proceed
+    }
+
+    fn exit(&self, call: &Call<'_>, scope: &mut Scope, outcome: &Outcome<'_>) -> Exit {
+        let state = scope.state();
+        if std::mem::replace(&mut state.number, DEPOSITED) != DEPOSITED {
+            self.budget.deposit_at(outcome.at());
+        }
+        let Status::Err(failed) = outcome.status() else {
+            return Exit::Done;
+        };
+        let Some(error) = failed.error().filter(|_| call.may_repeat(outcome)) else {
+            return Exit::Done;
+        };
+        // Made at the first failure, so that success allocates nothing.
+        let attempts = state.value.get_or_insert_with(|| Box::new(self.attempts(call)));
+        let Some(attempts) = attempts.downcast_mut::<Attempts>() else {
+            return Exit::Done;
+        };
+        match attempts.next_delay(error, outcome.elapsed()) {
+            Some(after) => Exit::Repeat { after },
+            None => Exit::Conclude(attempts.conclude(error.clone(), outcome.elapsed())),
+        }
+    }
+}
