@@ -9,8 +9,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::Message;
+use super::prepare::check_topic;
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::capability::Limits;
+use crate::error::{Error, Result};
 
 /// What a handler answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +82,9 @@ impl Delivery {
 
 /// Handles messages, one at a time per key, many at a time across keys.
 ///
-/// An `Err` and a panic count as [`Disposition::Retry`] with the subscription's back-off; the handler's future runs under
-/// the trace context of the message.
+/// An `Err`, a panic and running beyond the handler timeout count as [`Disposition::Retry`] with the subscription's
+/// back-off (or with the delay that the error asks for, if it is longer). The handler's future runs under the trace context
+/// of the message, or a fresh one, inside a `tracing` span.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Handles a message.
@@ -152,11 +155,13 @@ pub struct Subscription {
     pub topics: Vec<String>,
     /// Where a new group begins. Default: the oldest message.
     pub start: Start,
-    /// The most messages that are handled at the same time, and that are fetched ahead. Default: 64.
+    /// The most messages that this member holds at the same time, in handlers and fetched ahead for them. Those that wait
+    /// for their next attempt do not count. Default: 64.
     pub max_in_flight: NonZeroU32,
     /// After so many failed deliveries a message goes to the dead-letter topic. Default: 5.
     pub max_attempts: NonZeroU32,
-    /// The delay before the second delivery of a failed message; it doubles up to `max_backoff`. Default: 100 ms.
+    /// The delay before the second delivery of a failed message; it doubles up to `max_backoff`, and up to a quarter is
+    /// added at random. Default: 100 ms.
     pub backoff: Duration,
     /// The longest delay between deliveries of a failed message. Default: 30 s.
     pub max_backoff: Duration,
@@ -216,6 +221,54 @@ impl Subscription {
     pub fn with_handler_timeout(mut self, timeout: Duration) -> Self {
         self.handler_timeout = timeout;
         self
+    }
+
+    /// Sets what is appended to a topic's name to get its dead-letter topic.
+    #[must_use]
+    pub fn with_dead_letter_suffix(mut self, suffix: impl Into<String>) -> Self {
+        self.dead_letter_suffix = suffix.into();
+        self
+    }
+
+    /// Refuses what no broker could do; every backend calls this before it subscribes.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for no topic, a bad one or the same one twice, for a
+    /// dead-letter suffix that is empty (a dead letter would come back) or too long, for a longest back-off below the
+    /// first, and for a handler that may not run at all.
+    pub fn validate(&self, limits: &Limits) -> Result<()> {
+        if self.topics.is_empty() {
+            return Err(Error::invalid_argument(
+                "the subscription names no topic; give at least one",
+            ));
+        }
+        for (index, topic) in self.topics.iter().enumerate() {
+            check_topic(topic, limits)?;
+            check_topic(&format!("{topic}{}", self.dead_letter_suffix), limits)
+                .map_err(|error| error.context("the name of the dead-letter topic"))?;
+            if self.topics[..index].contains(topic) {
+                return Err(Error::invalid_argument(format!(
+                    "the subscription names topic {topic:?} twice; name it once"
+                )));
+            }
+        }
+        if self.dead_letter_suffix.is_empty() {
+            return Err(Error::invalid_argument(
+                "the dead-letter suffix is empty, so that dead letters would be delivered again; use \".dlq\"",
+            ));
+        }
+        if self.max_backoff < self.backoff {
+            return Err(Error::invalid_argument(format!(
+                "the longest back-off ({:?}) is shorter than the first ({:?})",
+                self.max_backoff, self.backoff
+            )));
+        }
+        if self.handler_timeout.is_zero() {
+            return Err(Error::invalid_argument(
+                "the handler timeout is zero; give the handler some time",
+            ));
+        }
+        Ok(())
     }
 }
 

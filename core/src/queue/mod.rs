@@ -7,7 +7,10 @@ mod admin;
 mod consumer;
 mod headers;
 mod message;
+mod partition;
+mod prepare;
 mod producer;
+pub mod runtime;
 
 pub use admin::{ConsumerLag, PartitionInfo, TopicAdmin, TopicInfo, TopicSpec};
 pub use consumer::{
@@ -16,6 +19,8 @@ pub use consumer::{
 };
 pub use headers::{Headers, names};
 pub use message::Message;
+pub use partition::{murmur2, partition_of};
+pub use prepare::{MAX_HEADER_NAME_BYTES, add_timestamp_header, prepare, trace_context_of};
 pub use producer::{DeliveryFuture, Producer, ProducerExt, Receipt};
 
 use std::sync::Arc;
