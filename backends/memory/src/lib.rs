@@ -4,10 +4,12 @@ mod cache;
 mod coordinator;
 mod link;
 mod locks;
+mod queue;
 
 pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorConfig, CoordinatorFaults, MemoryCoordinator};
 pub use locks::LockTable;
+pub use queue::{MemoryQueue, MemoryQueueConfig, Overflow, QueueFaults};
 
 /// The name of this backend in errors and metric labels.
 pub(crate) const BACKEND: &str = "memory";

@@ -56,11 +56,14 @@ impl Dispatcher {
         };
         // The task is gone and has dropped its own reference, so that this is not a copy.
         let deliveries = Arc::try_unwrap(deliveries).unwrap_or_else(|shared| shared.as_ref().clone());
-        let held = deliveries.into_iter().zip(tickets).map(|(delivery, ticket)| Held {
-            delivery,
-            tag: ticket.tag,
-            topic: ticket.topic,
-        });
+        let held = deliveries
+            .into_iter()
+            .zip(tickets)
+            .map(|(delivery, ticket)| Held {
+                delivery,
+                tag: ticket.tag,
+                topic: ticket.topic,
+            });
         match outcomes {
             Some(outcomes) => {
                 let took = now.saturating_duration_since(started);

@@ -20,9 +20,7 @@ pub(super) fn letter(delivery: &Delivery, suffix: &str, reason: &str) -> Message
         .headers
         .set(names::ORIGINAL_GROUP, delivery.group.to_string());
     letter.headers.set(names::ATTEMPT, delivery.attempt.to_string());
-    letter
-        .headers
-        .set(names::DEAD_LETTER_REASON, reason.to_owned());
+    letter.headers.set(names::DEAD_LETTER_REASON, reason.to_owned());
     letter
 }
 

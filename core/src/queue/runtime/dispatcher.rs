@@ -421,8 +421,12 @@ impl Dispatcher {
         self.tasks.abort_all();
         match timeout(GRACE, self.source.close()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, group = %self.group, "leaving the consumer group failed"),
-            Err(_) => tracing::warn!(group = %self.group, "leaving the consumer group took longer than {GRACE:?}"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, group = %self.group, "leaving the consumer group failed")
+            }
+            Err(_) => {
+                tracing::warn!(group = %self.group, "leaving the consumer group took longer than {GRACE:?}")
+            }
         }
         self.shown_in_flight.store(0, Ordering::Relaxed);
         Ended {

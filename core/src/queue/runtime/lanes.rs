@@ -175,8 +175,7 @@ impl Lanes {
                 }
             }
         }
-        self.lanes
-            .retain(|_, lane| lane.busy || !lane.waiting.is_empty());
+        self.lanes.retain(|_, lane| lane.busy || !lane.waiting.is_empty());
         let lanes = &self.lanes;
         self.turns.retain(|turn| match turn {
             Turn::Free(_) => true,

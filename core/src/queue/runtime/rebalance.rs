@@ -41,10 +41,17 @@ impl Dispatcher {
         }
         let leaves = |held: &Held| held.place().is_some_and(|place| places.contains(&place));
         let mut back = self.lanes.remove(leaves);
-        back.extend(self.waiting.extract_if(.., |_, held| leaves(held)).map(|(_, held)| held));
+        back.extend(
+            self.waiting
+                .extract_if(.., |_, held| leaves(held))
+                .map(|(_, held)| held),
+        );
         back.iter().for_each(|held| self.give_back(held));
         self.paused.retain(|place| !places.contains(place));
-        tracing::debug!(partitions = places.len(), "partitions are taken away from this member");
+        tracing::debug!(
+            partitions = places.len(),
+            "partitions are taken away from this member"
+        );
         self.revoking.push(Revoking {
             places,
             notice,
@@ -98,9 +105,7 @@ fn occupies(running: &Running, places: &HashSet<Place>) -> bool {
         partition.is_some_and(|partition| places.contains(&Place { topic, partition }))
     };
     match &running.job {
-        Job::Handling {
-            deliveries, held, ..
-        } => deliveries
+        Job::Handling { deliveries, held, .. } => deliveries
             .iter()
             .zip(held)
             .any(|(delivery, ticket)| at(ticket.topic, delivery.partition)),

@@ -196,7 +196,9 @@ pub(super) fn backoff(subscription: &Subscription, attempt: NonZeroU32) -> Durat
 
 /// `first` doubled `times` times, at most `max`, plus up to a quarter at random.
 pub(super) fn doubled(first: Duration, max: Duration, times: u32) -> Duration {
-    let delay = first.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX)).min(max);
+    let delay = first
+        .saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX))
+        .min(max);
     delay.saturating_add(delay.mul_f64(fastrand::f64() / 4.0))
 }
 
@@ -208,7 +210,15 @@ mod tests {
     fn the_back_off_doubles_up_to_its_maximum() {
         let first = Duration::from_millis(100);
         let max = Duration::from_secs(1);
-        for (times, least) in [(0, 100), (1, 200), (3, 800), (4, 1000), (31, 1000), (32, 1000), (u32::MAX, 1000)] {
+        for (times, least) in [
+            (0, 100),
+            (1, 200),
+            (3, 800),
+            (4, 1000),
+            (31, 1000),
+            (32, 1000),
+            (u32::MAX, 1000),
+        ] {
             let delay = doubled(first, max, times);
             let least = Duration::from_millis(least);
             assert!(delay >= least && delay <= least + least / 4, "{times}: {delay:?}");
