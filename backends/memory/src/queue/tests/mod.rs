@@ -1,6 +1,8 @@
 //! The behaviour of the in-process queue and, with it, of the consumer runtime.
 
 mod delivery;
+mod failure;
+mod lifecycle;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
