@@ -3,14 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use infra_core::Result;
+use infra_core::config::{BackendUrl, Problems, Profile, Secret, Validate};
 use infra_core::database::ShardingConfig;
-use infra_core::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::dsn;
 
 /// How much a commit waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Durability {
@@ -28,45 +29,46 @@ pub enum Durability {
 ///
 /// ```
 /// use std::time::Duration;
+/// use infra_core::config::Validate;
 /// use infra_sql::SqlConfig;
 ///
 /// let config = SqlConfig::production("sqlite:///var/lib/app/app.db").with_slow_query(Duration::from_millis(200));
 /// assert_eq!((config.max_connections, config.idle_connections), (100, 10));
-/// config.validate()?;
+/// config.check()?;
 /// # Ok::<(), infra_core::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SqlConfig {
     /// The first database: `sqlite://path/to/file.db` or `sqlite::memory:`. Tables that are not sharded are here.
-    pub url: String,
+    pub url: Secret<String>,
     /// More databases. Shard `s` lives on database `s mod n` of all `n`, the first included.
-    pub additional_urls: Vec<String>,
+    pub additional_urls: Vec<Secret<String>>,
     /// The most open connections to each database.
     pub max_connections: u32,
     /// How many connections to each database stay open although nobody uses them.
     pub idle_connections: u32,
     /// A connection is replaced when it is this old.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub max_lifetime: Duration,
     /// A connection beyond `idle_connections` is closed when unused for this long.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub idle_timeout: Duration,
     /// How long a call waits for a free connection.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub acquire_timeout: Duration,
     /// How long a call waits for the write lock that another transaction holds.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub busy_timeout: Duration,
     /// How long a statement may run before it is interrupted; of a stream, how long the next row may take.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub statement_timeout: Duration,
     /// A statement that takes longer is logged.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub slow_query: Duration,
     /// How long [`migrate`](infra_core::database::Database::migrate) waits for another starter's migrations.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "infra_core::config::humane")]
     pub migration_wait: Duration,
     /// How many shards [`scatter`](infra_core::database::Database::scatter) reads at the same time.
     pub scatter_concurrency: usize,
@@ -78,7 +80,7 @@ pub struct SqlConfig {
     pub sharding: Option<ShardingConfig>,
 }
 
-/// The development profile without a URL, which [`SqlConfig::validate`] then asks for.
+/// The development profile without a URL, which its validation then asks for.
 impl Default for SqlConfig {
     fn default() -> Self {
         Self::development("")
@@ -91,7 +93,7 @@ impl SqlConfig {
     #[must_use]
     pub fn development(url: impl Into<String>) -> Self {
         Self {
-            url: url.into(),
+            url: Secret::new(url.into()),
             additional_urls: Vec::new(),
             max_connections: 25,
             idle_connections: 5,
@@ -126,7 +128,7 @@ impl SqlConfig {
     /// Adds a database over which shards are spread.
     #[must_use]
     pub fn with_additional_url(mut self, url: impl Into<String>) -> Self {
-        self.additional_urls.push(url.into());
+        self.additional_urls.push(Secret::new(url.into()));
         self
     }
 
@@ -189,46 +191,80 @@ impl SqlConfig {
 
     /// Every database's URL, the first one first.
     pub(crate) fn urls(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.url.as_str()).chain(self.additional_urls.iter().map(String::as_str))
+        std::iter::once(&self.url)
+            .chain(&self.additional_urls)
+            .map(|url| url.expose().as_str())
     }
 
-    /// Checks everything that can be checked without opening the database.
+    /// The profile's configuration for a URL, as an assembly that knows backends by their scheme calls it.
     ///
     /// # Errors
-    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) that lists *all* problems with the path of each.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        if let Err(problem) = dsn::parse(&self.url) {
-            problems.push(format!("url: {problem}"));
-        }
+    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) when the URL is none of this backend's.
+    pub fn from_url(url: &BackendUrl, profile: Profile) -> Result<Self> {
+        let url = url.expose();
+        dsn::parse(url.expose())?;
+        Ok(match profile {
+            Profile::Production => Self::production(url.into_inner()),
+            _ => Self::development(url.into_inner()),
+        })
+    }
+}
+
+/// Everything that can be checked without opening the database.
+impl Validate for SqlConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.accept("url", dsn::parse(self.url.expose()));
         for (index, url) in self.additional_urls.iter().enumerate() {
-            if let Err(problem) = dsn::parse(url) {
-                problems.push(format!("additional_urls[{index}]: {problem}"));
-            }
-            if self.urls().take(index + 1).any(|other| other == url) && !url.contains("memory") {
-                problems.push(format!(
-                    "additional_urls[{index}]: is the same database as another one; name each once"
-                ));
-            }
+            let path = format!("additional_urls[{index}]");
+            let location = problems.accept(&path, dsn::parse(url.expose()));
+            let private = matches!(location, Some(dsn::Location::Memory { name: None }));
+            problems.ensure(
+                private || !self.urls().take(index + 1).any(|other| other == url.expose()),
+                &path,
+                "is the same database as another one; name each once",
+            );
         }
-        if self.max_connections == 0 {
-            problems.push("max_connections: is 0; allow at least one".to_owned());
+        problems.ensure(
+            self.max_connections > 0,
+            "max_connections",
+            "is 0; allow at least one",
+        );
+        problems.ensure(
+            self.idle_connections <= self.max_connections,
+            "idle_connections",
+            "is more than max_connections",
+        );
+        self.validate_times(problems);
+        problems.ensure(
+            self.scatter_concurrency > 0,
+            "scatter_concurrency",
+            "is 0; read at least one shard at a time",
+        );
+        problems.ensure(
+            self.statement_cache > 0,
+            "statement_cache",
+            "is 0; keep at least one statement",
+        );
+        match &self.sharding {
+            Some(sharding) => problems.within("sharding", |problems| sharding.validate(problems)),
+            None => problems.ensure(
+                self.additional_urls.is_empty(),
+                "additional_urls",
+                "names several databases, and no sharding would use them; add sharding or remove them",
+            ),
         }
-        if self.idle_connections > self.max_connections {
-            problems.push(format!(
-                "idle_connections: is {}, more than max_connections ({})",
-                self.idle_connections, self.max_connections
-            ));
-        }
+    }
+}
+
+impl SqlConfig {
+    fn validate_times(&self, problems: &mut Problems) {
         for (path, duration) in [
             ("max_lifetime", self.max_lifetime),
             ("idle_timeout", self.idle_timeout),
             ("acquire_timeout", self.acquire_timeout),
             ("statement_timeout", self.statement_timeout),
         ] {
-            if duration.is_zero() {
-                problems.push(format!("{path}: is 0; give a time"));
-            }
+            problems.ensure(!duration.is_zero(), path, "is 0; give a time");
         }
         for (path, duration) in [
             ("busy_timeout", self.busy_timeout),
@@ -236,35 +272,8 @@ impl SqlConfig {
             ("statement_timeout", self.statement_timeout),
             ("migration_wait", self.migration_wait),
         ] {
-            if duration > LONGEST_WAIT {
-                problems.push(format!("{path}: is longer than a day"));
-            }
+            problems.ensure(duration <= LONGEST_WAIT, path, "is longer than a day");
         }
-        if self.scatter_concurrency == 0 {
-            problems.push("scatter_concurrency: is 0; read at least one shard at a time".to_owned());
-        }
-        if self.statement_cache == 0 {
-            problems.push("statement_cache: is 0; keep at least one statement".to_owned());
-        }
-        match &self.sharding {
-            Some(sharding) => {
-                problems.extend(sharding.problems().into_iter().map(|problem| format!("sharding.{problem}")));
-            }
-            None if !self.additional_urls.is_empty() => problems.push(
-                "additional_urls: there are several databases and no sharding that would use them; add sharding or remove them"
-                    .to_owned(),
-            ),
-            None => {}
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(format!(
-            "the database's configuration has {} problem(s): {}",
-            problems.len(),
-            problems.join("; ")
-        ))
-        .at("database", crate::dialect::Dialect::SQLITE.name, "configure"))
     }
 }
 
@@ -274,13 +283,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// URLs are shown without user, password and options.
 impl fmt::Debug for SqlConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let additional: Vec<_> = self
-            .additional_urls
-            .iter()
-            .map(|url| dsn::redacted(url))
-            .collect();
+        let additional: Vec<_> = self.urls().skip(1).map(dsn::redacted).collect();
         f.debug_struct("SqlConfig")
-            .field("url", &dsn::redacted(&self.url))
+            .field("url", &dsn::redacted(self.url.expose()))
             .field("additional_urls", &additional)
             .field("max_connections", &self.max_connections)
             .field("idle_connections", &self.idle_connections)
@@ -320,7 +325,7 @@ mod tests {
         };
         assert_eq!(numbers(&development), (25, 5, 300, 100));
         assert_eq!(numbers(&production), (100, 10, 3600, 500));
-        assert!(development.validate().is_ok() && production.validate().is_ok());
+        assert!(development.check().is_ok() && production.check().is_ok());
     }
 
     #[test]
@@ -332,7 +337,7 @@ mod tests {
             .with_additional_url("sqlite://")
             .with_sharding(ShardingConfig::new("", 0).with_table("drop table", TableSharding::default()));
         config.scatter_concurrency = 0;
-        let error = config.validate().expect_err("broken everywhere");
+        let error = config.check().expect_err("broken everywhere");
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
         for path in [
             "url:",
@@ -361,7 +366,7 @@ mod tests {
         assert_eq!(config.slow_query, Duration::from_secs(90));
         assert_eq!(config.durability, Durability::Full);
         assert_eq!(config.max_connections, 25);
-        config.validate().expect("valid");
+        config.check().expect("valid");
         assert!(serde_json::from_str::<SqlConfig>(r#"{"url": "sqlite::memory:", "pool": 3}"#).is_err());
     }
 }

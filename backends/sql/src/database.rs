@@ -8,9 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_core::config::Validate as _;
 use infra_core::database::{
-    Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter, Statement,
-    Transaction, TransactionOptions,
+    BatchInsert, Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter,
+    Statement, Transaction, TransactionOptions,
 };
 use infra_core::{Backend, Error, ErrorKind, Result};
 use sqlx::SqlitePool;
@@ -86,7 +87,9 @@ impl SqlDatabase {
     /// # Cancellation
     /// Dropping the future closes what was opened; files that were created stay.
     pub async fn connect(config: SqlConfig) -> Result<Self> {
-        config.validate()?;
+        config
+            .check()
+            .map_err(|error| error.context("the database's configuration"))?;
         let pools = try_join_all(config.urls().map(|url| Pool::open(url, &config)))
             .await
             .during("connect")?;
@@ -167,7 +170,7 @@ impl SqlDatabase {
         } else {
             want
         };
-        let observation = Observation::begin(&parsed, self.shared.config.slow_query);
+        let observation = Observation::begin(parsed.summary(), self.shared.config.slow_query);
         let result = self.shared.run(routed, want).await.during(operation);
         observation.end(&result);
         if parsed.changes_schema() && result.is_ok() {
@@ -314,6 +317,12 @@ impl Database for SqlDatabase {
             Ok(observed.watch(sqlite::stream(connection, routed.bound)?))
         };
         open.await.during("fetch")
+    }
+
+    async fn insert_many(&self, batch: BatchInsert) -> Result<Executed> {
+        crate::batch::insert(&self.shared, batch)
+            .await
+            .during("insert_many")
     }
 
     async fn scatter(&self, scatter: Scatter) -> Result<Vec<Row>> {

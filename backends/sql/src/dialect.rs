@@ -7,6 +7,10 @@ pub(crate) struct Dialect {
     pub(crate) name: &'static str,
     /// How the n-th parameter is written.
     pub(crate) placeholders: Placeholders,
+    /// What surrounds a name that might be a keyword.
+    pub(crate) name_quote: char,
+    /// What follows an insert to leave out rows that exist.
+    pub(crate) skip_existing: &'static str,
     /// The most parameters of one statement.
     pub(crate) max_parameters: usize,
     /// What stands for a list without elements between the parentheses of `in ( )`: a query without rows.
@@ -35,10 +39,30 @@ pub(crate) enum Placeholders {
 }
 
 impl Dialect {
+    /// Appends the placeholder of the parameter with this position, from 1.
+    pub(crate) fn push_placeholder(&self, text: &mut String, position: usize) {
+        match self.placeholders {
+            Placeholders::Question => text.push('?'),
+            Placeholders::Numbered => {
+                text.push('$');
+                text.push_str(&position.to_string());
+            }
+        }
+    }
+
+    /// Appends a plain name, quoted.
+    pub(crate) fn push_name(&self, text: &mut String, name: &str) {
+        text.push(self.name_quote);
+        text.push_str(name);
+        text.push(self.name_quote);
+    }
+
     /// SQLite 3.
     pub(crate) const SQLITE: Self = Self {
         name: "sqlite",
         placeholders: Placeholders::Question,
+        name_quote: '"',
+        skip_existing: " on conflict do nothing",
         max_parameters: 32_766,
         empty_list: "select null where 1 = 0",
         bracket_quotes: true,
@@ -52,6 +76,8 @@ impl Dialect {
     pub(crate) const POSTGRES: Self = Self {
         name: "postgres",
         placeholders: Placeholders::Numbered,
+        name_quote: '"',
+        skip_existing: " on conflict do nothing",
         max_parameters: 65_535,
         empty_list: "select null where false",
         bracket_quotes: false,

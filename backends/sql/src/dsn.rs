@@ -1,6 +1,11 @@
-//! Data source names: what they mean, and how they are shown without credentials. No I/O.
+//! What the URL of a database means for SQLite. No I/O.
 
 use std::path::PathBuf;
+
+use infra_core::config::BackendUrl;
+use infra_core::{Error, Result};
+
+use crate::dialect::Dialect;
 
 /// Where an SQLite database is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,56 +27,51 @@ pub(crate) enum Access {
     Read,
 }
 
-/// Understands `sqlite:PATH`, `sqlite://PATH`, `sqlite::memory:`, each with `?mode=`.
+/// Understands `sqlite://PATH` and `sqlite::memory:`, each with `?mode=`.
 ///
 /// # Errors
-/// What is wrong, in words, without the name's credentials.
-pub(crate) fn parse(url: &str) -> Result<Location, String> {
-    let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(format!(
-            "{:?} has no scheme; write sqlite://path/to/file.db or sqlite::memory:",
-            redacted(url)
-        ));
-    };
-    if scheme != "sqlite" {
-        return Err(format!(
-            "the scheme {scheme:?} of {:?} is not compiled in; this build knows: sqlite",
-            redacted(url)
-        ));
+/// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) that does not quote the URL.
+pub(crate) fn parse(url: &str) -> Result<Location> {
+    let url = read(url)?;
+    if url.scheme() != Dialect::SQLITE.name {
+        return Err(Error::invalid_config(format!(
+            "the scheme {:?} is not compiled in; this build knows: {}",
+            url.scheme(),
+            Dialect::SQLITE.name
+        )));
     }
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let mut mode = "rwc";
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("mode", value @ ("ro" | "rw" | "rwc" | "memory"))) => mode = value,
-            Some(("cache", "shared")) => {}
-            _ => {
-                let key = pair.split('=').next().unwrap_or_default();
-                return Err(format!(
-                    "{:?} has the option {key:?} with a value that is not known; known are mode=ro|rw|rwc|memory and cache=shared",
-                    redacted(url)
-                ));
-            }
-        }
-    }
+    url.check_params(&["mode", "cache"])?;
+    let path = url.path().unwrap_or_default();
     if path.contains('\0') {
-        return Err("the path contains a NUL character".to_owned());
+        return Err(Error::invalid_config("the path contains a NUL character"));
     }
-    let access = match mode {
+    if url
+        .param::<String>("cache")?
+        .is_some_and(|cache| cache != "shared")
+    {
+        return Err(Error::invalid_config(
+            "the URL parameter `cache` can only be shared",
+        ));
+    }
+    let mode = url.param::<String>("mode")?;
+    let access = match mode.as_deref() {
         _ if path == ":memory:" => return Ok(Location::Memory { name: None }),
-        "memory" => {
+        Some("memory") => {
             let name = (!path.is_empty()).then(|| path.to_owned());
             return Ok(Location::Memory { name });
         }
-        "ro" => Access::Read,
-        "rw" => Access::Write,
-        _ => Access::Create,
+        Some("ro") => Access::Read,
+        Some("rw") => Access::Write,
+        Some("rwc") | None => Access::Create,
+        Some(_) => {
+            return Err(Error::invalid_config(
+                "the URL parameter `mode` is one of ro, rw, rwc, memory",
+            ));
+        }
     };
     if path.is_empty() {
-        return Err(format!(
-            "{:?} names no file; write sqlite://path/to/file.db or sqlite::memory:",
-            redacted(url)
+        return Err(Error::invalid_config(
+            "the URL names no file; write sqlite://path/to/file.db or sqlite::memory:",
         ));
     }
     Ok(Location::File {
@@ -80,20 +80,19 @@ pub(crate) fn parse(url: &str) -> Result<Location, String> {
     })
 }
 
-/// The name for people to read: user, password and options are left out.
+/// The URL for people to read: without credentials.
 pub(crate) fn redacted(url: &str) -> String {
-    let without_options = url.split('?').next().unwrap_or_default();
-    let Some((scheme, rest)) = without_options.split_once("://") else {
-        // Not a URL: it might be a bare `user:password@host`.
-        return match without_options.rsplit_once('@') {
-            Some((_, host)) => format!("***@{host}"),
-            None => without_options.to_owned(),
-        };
-    };
-    // A password may contain any character, `/` included, so that only the last `@` ends it.
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}"),
-        None => without_options.to_owned(),
+    read(url).map_or_else(
+        |_| "(a URL that cannot be read)".to_owned(),
+        |url| url.to_string(),
+    )
+}
+
+/// Reads the URL; SQLite's own spelling has no slashes after the scheme.
+fn read(url: &str) -> Result<BackendUrl> {
+    match url.strip_prefix("sqlite:") {
+        Some(rest) if !rest.starts_with("//") => BackendUrl::parse(&format!("sqlite://{rest}")),
+        _ => BackendUrl::parse(url),
     }
 }
 
@@ -122,14 +121,17 @@ mod tests {
             ("sqlite://?mode=memory", private),
             ("sqlite://orders?mode=memory&cache=shared", named),
             ("sqlite:app.db", file("app.db", Access::Create)),
-            ("sqlite://data/app.db", file("data/app.db", Access::Create)),
+            (
+                "sqlite://data/my%20app.db",
+                file("data/my app.db", Access::Create),
+            ),
             (
                 "sqlite:///var/lib/app.db?mode=ro",
                 file("/var/lib/app.db", Access::Read),
             ),
             ("sqlite://app.db?mode=rw", file("app.db", Access::Write)),
         ] {
-            assert_eq!(parse(url), Ok(expected), "{url}");
+            assert_eq!(parse(url).expect(url), expected, "{url}");
         }
     }
 
@@ -141,12 +143,18 @@ mod tests {
             "sqlite://",
             "sqlite://app.db?mode=banana",
             "sqlite://app.db?password=hunter2",
+            "sqlite://app.db?cache=private",
+            "sqlite://a%00b",
             "postgres://root:hunter2@localhost/app",
             "root:hunter2@tcp(localhost:3306)/app",
             "mysql://root:hunter2/@x@localhost/app?password=hunter2",
         ] {
-            let problem = parse(url).expect_err(url);
-            assert!(!problem.contains("hunter2"), "{problem}");
+            let error = parse(url).expect_err(url);
+            assert_eq!(error.kind(), infra_core::ErrorKind::InvalidConfig, "{url}");
+            assert!(
+                !format!("{error:?} {}", redacted(url)).contains("hunter2"),
+                "{error}"
+            );
         }
     }
 

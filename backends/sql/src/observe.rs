@@ -17,15 +17,16 @@ pub(crate) const TARGET: &str = "infra.db";
 /// Measures one statement.
 #[derive(Debug)]
 pub(crate) struct Observation<'a> {
-    parsed: &'a Parsed,
+    statement: &'a str,
     slow: Duration,
     begun: Instant,
 }
 
 impl<'a> Observation<'a> {
-    pub(crate) fn begin(parsed: &'a Parsed, slow: Duration) -> Self {
+    /// Begins with the statement's text as it may be shown.
+    pub(crate) fn begin(statement: &'a str, slow: Duration) -> Self {
         Self {
-            parsed,
+            statement,
             slow,
             begun: Instant::now(),
         }
@@ -38,7 +39,7 @@ impl<'a> Observation<'a> {
             Err(error) => self.failed(error, elapsed),
             Ok(_) if elapsed >= self.slow => tracing::warn!(
                 target: TARGET,
-                statement = self.parsed.summary(),
+                statement = self.statement,
                 elapsed_ms = milliseconds(elapsed),
                 threshold_ms = milliseconds(self.slow),
                 "slow statement"
@@ -48,7 +49,7 @@ impl<'a> Observation<'a> {
     }
 
     fn failed(&self, error: &Error, elapsed: Duration) {
-        let statement = self.parsed.summary();
+        let statement = self.statement;
         let elapsed_ms = milliseconds(elapsed);
         // What business code expects now and then is no reason for a warning.
         if matches!(
@@ -85,7 +86,7 @@ impl Stream {
             let row = row.during("fetch");
             if std::mem::take(&mut first) || row.is_err() {
                 let observation = Observation {
-                    parsed: &self.parsed,
+                    statement: self.parsed.summary(),
                     slow: if row.is_ok() { self.slow } else { Duration::MAX },
                     begun,
                 };

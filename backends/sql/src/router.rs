@@ -108,6 +108,16 @@ impl Router {
         Ok(self.database_of(key.shard(shards)))
     }
 
+    /// The logical name, sharding column and number of shards of a table; `None` when it is not sharded.
+    pub(crate) fn sharded(&self, table: &str) -> Option<(&str, &str, u32)> {
+        let sharding = self.sharding.as_ref()?;
+        let logical = sharding
+            .tables
+            .keys()
+            .find(|name| name.eq_ignore_ascii_case(table))?;
+        Some((logical, sharding.key_of(logical)?, sharding.shards_of(logical)?))
+    }
+
     /// The number of shards of the tables of a statement, which must be the same for all.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ pub(crate) async fn scatter(shared: &Shared, scatter: Scatter) -> Result<Vec<Row
 
 async fn read(shared: &Shared, routed: Routed) -> Result<Outcome> {
     let parsed = Arc::clone(&routed.parsed);
-    let observation = Observation::begin(&parsed, shared.config.slow_query);
+    let observation = Observation::begin(parsed.summary(), shared.config.slow_query);
     let result = shared.run(routed, Want::All).await;
     observation.end(&result);
     result

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use infra_core::database::{Executed, Row, Statement, Transaction};
+use infra_core::database::{BatchInsert, Executed, Row, Statement, Transaction};
 use infra_core::{Error, Result};
 
-use crate::database::{Routed, Shared};
+use crate::batch;
+use crate::database::Shared;
 use crate::error::Placed as _;
 use crate::observe::Observation;
 use crate::sqlite::{Connection, Outcome, TransactionKind, Want};
@@ -43,26 +44,35 @@ impl SqlTransaction {
 
     async fn run(&mut self, statement: &Statement, want: Want) -> Result<Outcome> {
         let routed = self.shared.routed(statement)?;
-        self.check_database(&routed)?;
+        self.check_database(routed.database)?;
         let want = if want == Want::First && !routed.parsed.only_reads() {
             Want::All
         } else {
             want
         };
-        let observation = Observation::begin(&routed.parsed, self.shared.config.slow_query);
+        let observation = Observation::begin(routed.parsed.summary(), self.shared.config.slow_query);
         let result = self.connection.run(routed.bound, want).await;
         observation.end(&result);
         self.changed_schema |= routed.parsed.changes_schema();
         result
     }
 
-    fn check_database(&self, routed: &Routed) -> Result<()> {
-        if routed.database == self.database {
+    async fn insert(&mut self, batch: BatchInsert) -> Result<u64> {
+        self.shared.check_open()?;
+        let chunks = batch::chunks(&self.shared.router, batch)?;
+        for chunk in &chunks {
+            self.check_database(chunk.database)?;
+        }
+        batch::run(&mut self.connection, chunks, self.shared.config.slow_query).await
+    }
+
+    fn check_database(&self, wanted: usize) -> Result<()> {
+        if wanted == self.database {
             return Ok(());
         }
         Err(Error::invalid_argument(format!(
             "the statement belongs on database {} and the transaction runs on database {}; a transaction spans one database: begin it with TransactionOptions::on_shard, or use a second one",
-            routed.database, self.database
+            wanted, self.database
         )))
     }
 }
@@ -81,6 +91,10 @@ impl Transaction for SqlTransaction {
     async fn fetch_optional(&mut self, statement: Statement) -> Result<Option<Row>> {
         let outcome = self.run(&statement, Want::First).await.during("fetch_optional")?;
         Ok(outcome.rows.into_iter().next())
+    }
+
+    async fn insert_many(&mut self, batch: BatchInsert) -> Result<Executed> {
+        self.insert(batch).await.map(Executed::new).during("insert_many")
     }
 
     async fn savepoint(&mut self, name: &str) -> Result<()> {

@@ -5,7 +5,7 @@ mod support;
 
 use infra_core::ErrorKind;
 use infra_core::database::{
-    Database, DatabaseExt, Migration, Migrations, Scatter, ShardKey, ShardingConfig, Statement,
+    BatchInsert, Database, DatabaseExt, Migration, Migrations, Scatter, ShardKey, ShardingConfig, Statement,
     TableSharding, TransactionOptions,
 };
 use infra_sql::{SqlConfig, SqlDatabase};
@@ -201,4 +201,54 @@ async fn scatter_refuses_what_it_cannot_merge_and_works_without_sharding() {
         .expect("read");
     let ids: Vec<i64> = rows.into_iter().map(|row| row.decode().expect("one")).collect();
     assert_eq!(ids, [3, 2]);
+}
+
+#[tokio::test]
+async fn a_batch_is_spread_over_its_shards_all_or_nothing() {
+    let (_folder, database) = open(1).await;
+    let batch = |range: std::ops::Range<i64>| {
+        BatchInsert::new("messages", ["id", "session_id", "content"])
+            .with_rows(range.map(|id| vec![id.into(), format!("s-{}", id % 100).into(), "hello".into()]))
+    };
+    let done = database.insert_many(batch(0..10_000)).await.expect("inserted");
+    assert_eq!(done.rows_affected, 10_000);
+    let refused = database
+        .insert_many(batch(9_999..12_000))
+        .await
+        .expect_err("one exists");
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    let done = database
+        .insert_many(batch(9_990..10_010).skip_existing())
+        .await
+        .expect("inserted");
+    assert_eq!(done.rows_affected, 10);
+    let counted = Scatter::new(Statement::new("select count(*) as n from messages"));
+    let counts = database.scatter(counted).await.expect("counted");
+    let sum: i64 = counts
+        .into_iter()
+        .map(|row| row.decode::<i64>().expect("a number"))
+        .sum();
+    assert_eq!(sum, 10_010);
+
+    let (_folder, database) = open(2).await;
+    let mut tx = database
+        .begin(TransactionOptions::new().on_shard("messages", 2))
+        .await
+        .expect("begun");
+    let even = BatchInsert::new("messages", ["id", "session_id", "content"])
+        .with_row([1.into(), "2".into(), "a".into()])
+        .with_row([2.into(), "4".into(), "b".into()]);
+    assert_eq!(
+        tx.insert_many(even.clone())
+            .await
+            .expect("inserted")
+            .rows_affected,
+        2
+    );
+    let odd = even.with_row([3.into(), "5".into(), "c".into()]);
+    assert_eq!(
+        tx.insert_many(odd).await.expect_err("another database").kind(),
+        ErrorKind::InvalidArgument
+    );
+    tx.commit().await.expect("committed");
 }

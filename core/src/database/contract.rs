@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
-use super::{MigrationReport, Migrations, Row, Statement, Transaction, TransactionOptions};
+use super::{BatchInsert, MigrationReport, Migrations, Row, Statement, Transaction, TransactionOptions};
 use crate::backend::Backend;
 use crate::error::Result;
 
@@ -128,6 +128,16 @@ pub trait Database: Backend {
 
     /// Runs a statement and streams its rows. The stream holds a connection until it ends or is dropped.
     async fn fetch(&self, statement: Statement) -> Result<RowStream>;
+
+    /// Inserts many rows with as few statements as the engine allows, grouped by shard.
+    ///
+    /// All rows of one database are inserted in one transaction. Over several databases some may have been inserted when
+    /// others fail: then repeat with [`BatchInsert::skip_existing`].
+    ///
+    /// # Errors
+    /// Those of [`BatchInsert::check`]; [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the table is sharded and its
+    /// sharding column is not among the columns; [`AlreadyExists`](crate::ErrorKind::AlreadyExists) for a row that exists.
+    async fn insert_many(&self, batch: BatchInsert) -> Result<Executed>;
 
     /// Reads every shard of the one sharded table of the statement, merged and limited.
     ///

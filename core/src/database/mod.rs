@@ -2,6 +2,7 @@
 
 mod contract;
 mod extension;
+mod insert;
 mod migration;
 mod row;
 mod sharding;
@@ -11,6 +12,7 @@ mod value;
 
 pub use contract::{Database, Executed, PoolStatus, RowStream, Scatter};
 pub use extension::DatabaseExt;
+pub use insert::{BatchInsert, Existing};
 pub use scoped_futures::ScopedFutureExt;
 
 pub use migration::{Migration, MigrationReport, Migrations};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Value;
+use crate::config::{Problems, Validate};
 use crate::error::{Error, Result};
 
 /// The value that decides on which shard a row lives.
@@ -176,64 +177,6 @@ impl ShardingConfig {
         }
     }
 
-    /// What is wrong with this configuration, each problem beginning with the path of the field; empty when it can be used.
-    ///
-    /// Names must be letters, digits and underscores, because they become part of statements; no shard of one table may
-    /// have the name of another table.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !is_plain_name(&self.key) {
-            problems.push(format!(
-                "key: {:?} is not a column name of letters, digits and underscores",
-                self.key
-            ));
-        }
-        if !SHARDS.contains(&self.shards) {
-            problems.push(format!(
-                "shards: {} is not between 1 and {}",
-                self.shards,
-                SHARDS.end()
-            ));
-        }
-        if self.tables.is_empty() {
-            problems.push("tables: there is none; name the tables that are sharded".to_owned());
-        }
-        for (table, settings) in &self.tables {
-            if !is_plain_name(table) {
-                problems.push(format!(
-                    "tables.{table}: is not a table name of letters, digits and underscores"
-                ));
-            }
-            if let Some(key) = settings.key.as_ref().filter(|key| !is_plain_name(key)) {
-                problems.push(format!(
-                    "tables.{table}.key: {key:?} is not a column name of letters, digits and underscores"
-                ));
-            }
-            if let Some(shards) = settings.shards.filter(|shards| !SHARDS.contains(shards)) {
-                problems.push(format!(
-                    "tables.{table}.shards: {shards} is not between 1 and {}",
-                    SHARDS.end()
-                ));
-            }
-            for other in self.tables.keys().filter(|other| *other != table) {
-                if other.eq_ignore_ascii_case(table) {
-                    problems.push(format!("tables.{table}: differs from {other:?} only by case"));
-                }
-                let rest = other
-                    .strip_prefix(table.as_str())
-                    .and_then(|rest| rest.strip_prefix('_'));
-                if rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
-                {
-                    problems.push(format!(
-                        "tables.{other}: looks like a shard of {table:?}; rename it"
-                    ));
-                }
-            }
-        }
-        problems
-    }
-
     /// The suffix of one shard among `shards`: `_07`, or `_007` when there are more than a hundred.
     #[must_use]
     pub fn suffix(shard: u32, shards: u32) -> String {
@@ -242,10 +185,74 @@ impl ShardingConfig {
     }
 }
 
+/// Names must be letters, digits and underscores, because they become part of statements; no shard of one table may have
+/// the name of another table.
+impl Validate for ShardingConfig {
+    fn validate(&self, problems: &mut Problems) {
+        validate_column(&self.key, problems);
+        validate_shards(self.shards, problems);
+        problems.ensure(
+            !self.tables.is_empty(),
+            "tables",
+            "is empty; name the tables that are sharded",
+        );
+        for (table, settings) in &self.tables {
+            problems.within(&format!("tables.{table}"), |problems| {
+                problems.ensure(
+                    is_plain_name(table),
+                    "",
+                    "is not a table name of letters, digits and underscores",
+                );
+                if let Some(key) = &settings.key {
+                    validate_column(key, problems);
+                }
+                if let Some(shards) = settings.shards {
+                    validate_shards(shards, problems);
+                }
+                for other in self.tables.keys().filter(|other| *other != table) {
+                    problems.ensure(
+                        !other.eq_ignore_ascii_case(table),
+                        "",
+                        format!("differs from {other:?} only by case"),
+                    );
+                    problems.ensure(
+                        !is_shard_name(table, other),
+                        "",
+                        format!("looks like a shard of {other:?}; rename it"),
+                    );
+                }
+            });
+        }
+    }
+}
+
+fn validate_column(key: &str, problems: &mut Problems) {
+    problems.ensure(
+        is_plain_name(key),
+        "key",
+        "is not a column name of letters, digits and underscores",
+    );
+}
+
+fn validate_shards(shards: u32, problems: &mut Problems) {
+    problems.ensure(
+        SHARDS.contains(&shards),
+        "shards",
+        format!("is not between {} and {}", SHARDS.start(), SHARDS.end()),
+    );
+}
+
+fn is_shard_name(name: &str, table: &str) -> bool {
+    name.strip_prefix(table)
+        .and_then(|rest| rest.strip_prefix('_'))
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// How many shards a table may have.
 const SHARDS: std::ops::RangeInclusive<u32> = 1..=10_000;
 
-fn is_plain_name(name: &str) -> bool {
+/// Whether a name can stand in a statement without quotes and without changing its meaning.
+pub(super) fn is_plain_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name
             .bytes()
@@ -259,13 +266,14 @@ mod tests {
     #[test]
     fn says_everything_that_is_wrong() {
         let good = ShardingConfig::new("id", 16).with_table("messages", TableSharding::default());
-        assert_eq!(good.problems(), Vec::<String>::new());
+        good.check().expect("nothing is wrong");
         let bad = ShardingConfig::new("a b", 0)
             .with_table("t", TableSharding::default().with_key("").with_shards(10_001))
             .with_table("t_07", TableSharding::default())
             .with_table("T", TableSharding::default())
             .with_table("x; drop", TableSharding::default());
-        let problems = bad.problems().join("\n");
+        let error = bad.check().expect_err("much is wrong");
+        let problems = error.message();
         for path in [
             "key:",
             "shards:",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 
-use super::{Executed, Row, ShardKey, Statement};
+use super::{BatchInsert, Executed, Row, ShardKey, Statement};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How far concurrent transactions see each other.
@@ -106,6 +106,13 @@ pub trait Transaction: fmt::Debug + Send {
 
     /// Runs a statement and returns its first row, or `None`.
     async fn fetch_optional(&mut self, statement: Statement) -> Result<Option<Row>>;
+
+    /// Inserts many rows with as few statements as the engine allows.
+    ///
+    /// # Errors
+    /// As [`Database::insert_many`](super::Database::insert_many); and
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument), before anything is sent, when a row belongs on another database.
+    async fn insert_many(&mut self, batch: BatchInsert) -> Result<Executed>;
 
     /// Marks a point to return to. Names nest: the same name again hides the earlier one.
     ///

@@ -43,7 +43,7 @@ impl Pool {
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) when the folder cannot be made; otherwise what SQLite answered.
     pub(crate) async fn open(url: &str, config: &SqlConfig) -> Result<Self> {
         let shown = dsn::redacted(url);
-        let location = dsn::parse(url).map_err(Error::invalid_config)?;
+        let location = dsn::parse(url)?;
         let runtime = Handle::try_current().map_err(|error| {
             Error::new(
                 ErrorKind::Internal,

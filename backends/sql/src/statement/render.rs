@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use infra_core::database::{Parameters, Value};
 use infra_core::{Error, Result};
 
 use super::parse::{Parsed, Piece};
-use crate::dialect::{Dialect, Placeholders};
+use crate::dialect::Dialect;
 
 /// A statement ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,13 +69,7 @@ pub(crate) fn bind(
 impl Bound {
     fn push(&mut self, value: Value, dialect: &Dialect) {
         self.values.push(value);
-        match dialect.placeholders {
-            Placeholders::Question => self.text.push('?'),
-            Placeholders::Numbered => {
-                // Writing to a String cannot fail.
-                let _ = write!(self.text, "${}", self.values.len());
-            }
-        }
+        dialect.push_placeholder(&mut self.text, self.values.len());
     }
 
     fn push_all(&mut self, values: &[Value], alone: bool, name: &str, dialect: &Dialect) -> Result<()> {
