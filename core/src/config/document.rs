@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 /// Block structures nested deeper than this are refused before the YAML reader, which recurses, sees them.
 const MAX_YAML_INDENT: usize = 256;
 
-/// Aliases are copied, and copies of copies grow as a power: a document with more aliases than this is refused.
-const MAX_YAML_ALIASES: usize = 16;
-
 /// The format of a configuration document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -87,11 +84,6 @@ pub(super) fn parse(bytes: &[u8], format: Format, source: &Source) -> Result<Nod
                     "line {line} is nested deeper than {MAX_YAML_INDENT} columns"
                 )));
             }
-            if aliases(text) > MAX_YAML_ALIASES {
-                return Err(malformed(format!(
-                    "more than {MAX_YAML_ALIASES} aliases (*name); write the values out"
-                )));
-            }
             FileFormat::Yaml
         }
     };
@@ -152,21 +144,6 @@ fn too_deep(text: &str) -> Option<usize> {
     text.lines()
         .position(|line| structure(line) > MAX_YAML_INDENT)
         .map(|position| position + 1)
-}
-
-/// How many aliases a YAML document may contain; a star at the beginning of a word within quotes counts too.
-fn aliases(text: &str) -> usize {
-    let mut previous = ' ';
-    let mut count = 0;
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        let begins = previous.is_whitespace() || "[{,:-?".contains(previous);
-        if character == '*' && begins && characters.peek().is_some_and(|next| !next.is_whitespace()) {
-            count += 1;
-        }
-        previous = character;
-    }
-    count
 }
 
 /// A parser's message on one line, without the excerpt of the document: it may show a password.

@@ -27,10 +27,7 @@ use crate::error::Result;
 /// 4. values set in code.
 ///
 /// Tables are merged key by key, everything else is replaced as a whole. All problems are reported at once, each with its
-/// path and the source of the bad value; text values are never shown, for they may be secrets.
-///
-/// Within `#[serde(flatten)]`, `untagged` and internally tagged types `serde` does not say which type it wants: there a
-/// variable's text counts as a number or boolean if it looks like one, and a problem is reported at the surrounding table.
+/// path and the source of the bad value; values themselves are never shown.
 ///
 /// ```
 /// use infra_core::config::{Format, Loader, Problems, Profile, Validate};

@@ -310,17 +310,6 @@ fn files_that_are_missing_or_malformed_are_named_with_the_line() {
 }
 
 #[test]
-fn aliases_of_yaml_work_in_moderation() {
-    let text = "rules: [&r {rate: 1, burst: 2}, *r]\nname: \"stars * and *x are text\"\n";
-    let config: Service = loader()
-        .with_document("a.yaml", Format::Yaml, text)
-        .load()
-        .expect("valid");
-    assert_eq!(config.rules.len(), 2);
-    assert_eq!(config.rules[0], config.rules[1]);
-}
-
-#[test]
 fn contradictions_between_sources_are_refused() {
     for (loader, expected) in [
         (
@@ -335,14 +324,6 @@ fn contradictions_between_sources_are_refused() {
         (
             loader().with_document("a.yaml", Format::Yaml, "- ".repeat(400)),
             "nested deeper",
-        ),
-        (
-            loader().with_document(
-                "a.yaml",
-                Format::Yaml,
-                format!("a: &a [1]\nb: [{}]", "*a, ".repeat(17)),
-            ),
-            "aliases",
         ),
     ] {
         let error = loader.load::<Service>().expect_err(expected);

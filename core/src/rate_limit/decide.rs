@@ -114,8 +114,16 @@ impl Shared {
         Ok(Decision::without_bucket(allowed, Basis::Unavailable))
     }
 
+    /// Asks the shared store for one decision.
+    pub(super) async fn ask_one(&self, take: Take, rule: &Compiled) -> Result<Decision> {
+        let decisions = self.ask(&[take]).await?;
+        let decision = first_of(decisions.iter().copied());
+        rule.count(&decision);
+        Ok(decision)
+    }
+
     /// Asks the shared store, and decides without it when it fails.
-    pub(super) async fn ask(&self, takes: &[Take]) -> Result<Vec<Decision>> {
+    async fn ask(&self, takes: &[Take]) -> Result<Vec<Decision>> {
         let Some(store) = &self.store else {
             return Err(Error::new(
                 ErrorKind::Internal,
@@ -211,10 +219,7 @@ impl Shared {
             .iter()
             .map(|rule| match rule {
                 Some(rule) => {
-                    // A store that answers too little has decided nothing: deny.
-                    let decision = decisions
-                        .next()
-                        .unwrap_or_else(|| Decision::without_bucket(false, Basis::Unavailable));
+                    let decision = first_of(&mut decisions);
                     rule.count(&decision);
                     decision
                 }
@@ -222,4 +227,11 @@ impl Shared {
             })
             .collect())
     }
+}
+
+/// The next decision of a store; one that answers too little has decided nothing, which denies.
+fn first_of(mut decisions: impl Iterator<Item = Decision>) -> Decision {
+    decisions
+        .next()
+        .unwrap_or_else(|| Decision::without_bucket(false, Basis::Unavailable))
 }

@@ -247,15 +247,10 @@ impl RateLimiter for Limiter {
         let place = |error: Error| error.at(COMPONENT, self.backend(), "check_n");
         match self.shared.plan(resource, rule, cost).map_err(place)? {
             Plan::Decided(decision) => Ok(decision),
-            Plan::Ask(take, compiled) => {
-                let decisions = self.shared.ask(&[take]).await.map_err(place)?;
-                let decision = decisions
-                    .first()
-                    .copied()
-                    .unwrap_or_else(|| Decision::without_bucket(false, Basis::Unavailable));
-                compiled.count(&decision);
-                Ok(decision)
-            }
+            // Boxed on its own, so that the future of a local decision stays small.
+            Plan::Ask(take, compiled) => Box::pin(self.shared.ask_one(take, &compiled))
+                .await
+                .map_err(place),
         }
     }
 

@@ -24,10 +24,12 @@ const SHARDS: usize = 64;
 const EXPIRE_PER_ADDITION: usize = 4;
 /// The same when there is no room left.
 const EXPIRE_FOR_ROOM: usize = 64;
+/// How long a bucket has been full, in microseconds, when it is forgotten without need: one in use is not made again and again.
+const IDLE: u64 = 1_000_000;
 
 /// Token buckets in this process; also a [`RateLimitStore`].
 ///
-/// A bucket that is full again holds no information and is forgotten, a few at each addition, so that nothing ever stops to
+/// A bucket that is full again holds no information and is forgotten a second later, a few at each addition, so that nothing ever stops to
 /// sweep. A bucket that is not full is never forgotten: when there are too many, new ones are refused with
 /// [`ResourceExhausted`](ErrorKind::ResourceExhausted), since evicting one would give its owner a fresh quota.
 ///
@@ -203,7 +205,7 @@ impl Shard {
     /// Adds a full bucket, forgetting a few that are full.
     #[cold]
     fn add(&mut self, key: &str, quota: Quota, now: u64, limit: usize) -> Result<&mut Bucket> {
-        self.forget_full(now, EXPIRE_PER_ADDITION);
+        self.forget_full(now.saturating_sub(IDLE), EXPIRE_PER_ADDITION);
         if self.buckets.len() >= limit {
             self.forget_full(now, EXPIRE_FOR_ROOM);
         }
@@ -223,10 +225,11 @@ impl Shard {
             .or_insert_with(|| Bucket::full(quota, now)))
     }
 
-    fn forget_full(&mut self, now: u64, at_most: usize) {
+    /// Forgets buckets that were full at `time`.
+    fn forget_full(&mut self, time: u64, at_most: usize) {
         for _ in 0..at_most {
             match self.full_at.peek() {
-                Some(Reverse((full_at, _))) if *full_at <= now => {}
+                Some(Reverse((full_at, _))) if *full_at <= time => {}
                 _ => return,
             }
             let Some(Reverse((_, key))) = self.full_at.pop() else {
@@ -236,7 +239,7 @@ impl Shard {
                 continue;
             };
             let full_at = bucket.full_at();
-            if full_at <= now {
+            if full_at <= time {
                 self.buckets.remove(&key);
             } else {
                 self.full_at.push(Reverse((full_at, key)));
