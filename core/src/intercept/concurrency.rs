@@ -1,11 +1,12 @@
 //! Limiting how many calls run at once.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, TryAcquireError};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::interceptor::{Enter, Exit, Interceptor, Outcome, Role, Scope, State, Waiting};
@@ -22,11 +23,9 @@ use crate::error::{Error, ErrorKind};
 /// it runs, gives its place back.
 #[derive(Debug)]
 pub struct ConcurrencyLimit {
-    limit: NonZeroUsize,
     max_queue: usize,
     max_wait: Duration,
-    places: Arc<Semaphore>,
-    queued: Arc<AtomicUsize>,
+    places: Arc<Places>,
 }
 
 impl ConcurrencyLimit {
@@ -34,11 +33,14 @@ impl ConcurrencyLimit {
     #[must_use]
     pub fn new(limit: NonZeroUsize) -> Self {
         Self {
-            limit,
             max_queue: limit.get(),
             max_wait: Duration::from_secs(1),
-            places: Arc::new(Semaphore::new(limit.get().min(Semaphore::MAX_PERMITS))),
-            queued: Arc::new(AtomicUsize::new(0)),
+            places: Arc::new(Places {
+                limit: limit.get(),
+                running: AtomicUsize::new(0),
+                queued: AtomicUsize::new(0),
+                freed: Notify::new(),
+            }),
         }
     }
 
@@ -53,31 +55,24 @@ impl ConcurrencyLimit {
     /// How many calls are running.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.limit.get().saturating_sub(self.places.available_permits())
+        self.places.running.load(Ordering::Relaxed)
     }
 
     /// How many calls are queued.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
+        self.places.queued.load(Ordering::Relaxed)
     }
 
     fn queue(&self) -> Result<Waiting, Error> {
-        let place = QueuePlace::take(&self.queued, self.max_queue)
-            .ok_or_else(|| self.exhausted("the queue is full"))?;
-        let places = Arc::clone(&self.places);
+        let queued =
+            Queued::join(&self.places, self.max_queue).ok_or_else(|| self.exhausted("the queue is full"))?;
         let refusal = self.exhausted("no place came free in time");
         let max_wait = self.max_wait;
         Ok(Box::pin(async move {
-            let acquired = timeout(max_wait, places.acquire()).await;
-            drop(place);
-            match acquired {
-                Ok(Ok(permit)) => {
-                    // `exit` gives it back.
-                    permit.forget();
-                    Ok(State::default())
-                }
-                Ok(Err(_)) => Err(Error::closed("the concurrency limit")),
+            match timeout(max_wait, queued.place()).await {
+                // `exit` gives it back.
+                Ok(()) => Ok(State::default()),
                 Err(_) => Err(refusal),
             }
         }))
@@ -88,30 +83,83 @@ impl ConcurrencyLimit {
             ErrorKind::ResourceExhausted,
             format!(
                 "{} calls are running and at most {} may queue for {:?}: {why}; slow down, or raise the concurrency limit",
-                self.limit, self.max_queue, self.max_wait
+                self.places.limit, self.max_queue, self.max_wait
             ),
         )
         .without_effect()
     }
 }
 
-/// A place in the queue, given back when it is dropped.
-struct QueuePlace(Arc<AtomicUsize>);
+/// The places of running calls, and those who wait for one.
+///
+/// A semaphore would do the same; this one takes no lock while nobody queues. It rests on two orders of sequentially
+/// consistent operations: who joins the queue counts itself first and looks for a place then; who frees a place frees it
+/// first and looks for a queue then. So one of the two always sees the other.
+#[derive(Debug)]
+struct Places {
+    limit: usize,
+    running: AtomicUsize,
+    queued: AtomicUsize,
+    freed: Notify,
+}
 
-impl QueuePlace {
-    fn take(queued: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
-        queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-                (now < max).then_some(now + 1)
+impl Places {
+    /// Takes a place, unless there is none or others have been waiting for it.
+    fn try_take(&self) -> bool {
+        self.queued.load(Ordering::SeqCst) == 0 && self.take()
+    }
+
+    fn take(&self) -> bool {
+        self.running
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |running| {
+                (running < self.limit).then_some(running + 1)
             })
-            .ok()
-            .map(|_| Self(Arc::clone(queued)))
+            .is_ok()
+    }
+
+    fn free(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.queued.load(Ordering::SeqCst) > 0 {
+            self.freed.notify_one();
+        }
     }
 }
 
-impl Drop for QueuePlace {
+/// Being in the queue, until dropped.
+struct Queued(Arc<Places>);
+
+impl Queued {
+    fn join(places: &Arc<Places>, max: usize) -> Option<Self> {
+        places
+            .queued
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |queued| {
+                (queued < max).then_some(queued + 1)
+            })
+            .ok()
+            .map(|_| Self(Arc::clone(places)))
+    }
+
+    /// Waits for a place and takes it.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves the queue; a notice that had already come goes to the next one.
+    async fn place(self) {
+        let mut freed = pin!(self.0.freed.notified());
+        loop {
+            // Listen before looking, so that a place that comes free in between is not missed.
+            freed.as_mut().enable();
+            if self.0.take() {
+                return;
+            }
+            freed.as_mut().await;
+            freed.set(self.0.freed.notified());
+        }
+    }
+}
+
+impl Drop for Queued {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.queued.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -129,21 +177,17 @@ impl Interceptor for ConcurrencyLimit {
     }
 
     fn enter(&self, _: &Call<'_>, _: &mut Scope) -> Enter {
-        match self.places.try_acquire() {
-            Ok(permit) => {
-                permit.forget();
-                Enter::Proceed
-            }
-            Err(TryAcquireError::NoPermits) => match self.queue() {
-                Ok(waiting) => Enter::Wait(waiting),
-                Err(refusal) => Enter::Refuse(refusal),
-            },
-            Err(TryAcquireError::Closed) => Enter::Refuse(Error::closed("the concurrency limit")),
+        if self.places.try_take() {
+            return Enter::Proceed;
+        }
+        match self.queue() {
+            Ok(waiting) => Enter::Wait(waiting),
+            Err(refusal) => Enter::Refuse(refusal),
         }
     }
 
     fn exit(&self, _: &Call<'_>, _: &mut Scope, _: &Outcome<'_>) -> Exit {
-        self.places.add_permits(1);
+        self.places.free();
         Exit::Done
     }
 }

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use infra_core::ErrorKind;
 use infra_core::intercept::{ConcurrencyLimit, Fault, Faults, Interceptor, Recorder, Role, Stack, Timeout};
 
@@ -44,6 +46,40 @@ async fn the_limit_holds_and_the_queue_is_bounded_in_length_and_time() {
         [Ok(1), Ok(2), Ok(3), refused, refused],
         "the fourth waited too long, the fifth found no room"
     );
+    assert_eq!((limit.running(), limit.queued()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_place_is_lost_or_doubled_under_contention_and_cancellation() {
+    let limit = Arc::new(ConcurrencyLimit::new(NonZeroUsize::new(3).unwrap()).with_queue(1000, 20_000 * MS));
+    let puppet = Puppet::new((0..4000).map(|number| Step::Yield(number % 5)));
+    let most = Arc::new(AtomicUsize::new(0));
+    let things = Stack::new()
+        .with_shared(limit.clone())
+        .wrap_named("p", puppet.clone());
+    let workers: Vec<_> = (0..16)
+        .map(|worker| {
+            let (things, puppet, most) = (Arc::clone(&things), puppet.clone(), Arc::clone(&most));
+            tokio::spawn(async move {
+                for call in 0..200 {
+                    if (worker + call) % 7 == 0 {
+                        // Given up at the first poll that is pending, in the queue or inside.
+                        let _ = things.read("k").now_or_never();
+                    } else {
+                        things.read("k").await.unwrap();
+                    }
+                    most.fetch_max(puppet.alive(), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for worker in workers {
+        tokio::time::timeout(Duration::from_secs(30), worker)
+            .await
+            .expect("nobody waits for ever")
+            .unwrap();
+    }
+    assert!(most.load(Ordering::Relaxed) <= 3);
     assert_eq!((limit.running(), limit.queued()), (0, 0));
 }
 
