@@ -1,13 +1,14 @@
 //! The cache contracts: strings, hashes, sets, sorted sets, bloom filters, atomic batches and scripts.
 //!
 //! [`Cache`] is their sum with [`Locks`]; business code takes only the part that it uses.
-//! Values are bytes; [`KeyValueExt`] reads and writes JSON.
+//! Values are bytes; [`KeyValueExt`] reads and writes JSON, [`CacheLoader`] reads through to where values come from.
 
 mod atomic;
 mod bloom;
 mod hashes;
 mod key_value;
 mod keys;
+mod load;
 mod sets;
 mod sorted_sets;
 
@@ -16,6 +17,7 @@ pub use bloom::{Bloom, BloomOptions};
 pub use hashes::Hashes;
 pub use key_value::{CompareAndSet, Expected, KeyValue, KeyValueExt};
 pub use keys::{Keys, ScanPage};
+pub use load::{CacheLoader, LoadOptions};
 pub use sets::Sets;
 pub use sorted_sets::{Order, RankRange, ScoreBound, ScoreRange, Scored, SortedSets};
 
