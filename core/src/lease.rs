@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,7 +60,7 @@ impl LeaseOptions {
 pub struct Lease {
     keeper: Arc<dyn LeaseKeeper>,
     ttl: Duration,
-    lost: CancellationToken,
+    status: LeaseStatus,
     /// Cancels the renewal task when dropped.
     renewal: Option<DropGuard>,
 }
@@ -81,19 +82,19 @@ impl Lease {
     /// the server's. Must be called on a tokio runtime.
     #[must_use]
     pub fn keep(keeper: Arc<dyn LeaseKeeper>, options: LeaseOptions, granted_at: Instant) -> Self {
-        let lost = CancellationToken::new();
+        let status = LeaseStatus::new(granted_at, options.ttl);
         let stop = CancellationToken::new();
         tokio::spawn(renew_until_stopped(
             Arc::clone(&keeper),
             options,
             granted_at,
-            lost.clone(),
+            status.clone(),
             stop.clone(),
         ));
         Self {
             keeper,
             ttl: options.ttl,
-            lost,
+            status,
             renewal: Some(stop.drop_guard()),
         }
     }
@@ -107,18 +108,24 @@ impl Lease {
     /// Whether the loss of this lease is known. `false` is no proof: between two renewals only the server knows.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.is_cancelled()
+        self.status.is_lost()
     }
 
     /// Completes when the lease is known to be lost; never while it is held. Cancel-safe.
     pub async fn lost(&self) {
-        self.lost.cancelled().await;
+        self.status.shared.lost.cancelled().await;
     }
 
     /// A token that is cancelled on loss, to hand to whatever must stop with the lease.
     #[must_use]
     pub fn lost_token(&self) -> CancellationToken {
-        self.lost.clone()
+        self.status.shared.lost.clone()
+    }
+
+    /// A view of this lease for code that asks very often, such as a generator of ids.
+    #[must_use]
+    pub fn status(&self) -> LeaseStatus {
+        self.status.clone()
     }
 
     /// An error if the loss of this lease is known.
@@ -148,7 +155,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.renewal.take().is_none() || self.lost.is_cancelled() {
+        if self.renewal.take().is_none() || self.is_lost() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -162,6 +169,61 @@ impl Drop for Lease {
     }
 }
 
+/// Whether a lease is lost, without a lock and without a task having to run: also true from the moment at which the time
+/// to live has passed since the last renewal, so that a process that was suspended finds out before it does anything.
+#[derive(Debug, Clone)]
+pub struct LeaseStatus {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    lost: CancellationToken,
+    ended: AtomicBool,
+    granted_at: Instant,
+    /// Until when the lease is valid, in nanoseconds after `granted_at`.
+    valid_for: AtomicU64,
+}
+
+impl LeaseStatus {
+    fn new(granted_at: Instant, ttl: Duration) -> Self {
+        let status = Self {
+            shared: Arc::new(Shared {
+                lost: CancellationToken::new(),
+                ended: AtomicBool::new(false),
+                granted_at,
+                valid_for: AtomicU64::new(0),
+            }),
+        };
+        status.extend(granted_at + ttl);
+        status
+    }
+
+    /// Whether the loss of the lease is known; see [`Lease::is_lost`].
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let shared = &*self.shared;
+        shared.ended.load(Ordering::Acquire)
+            || nanoseconds(shared.granted_at.elapsed()) >= shared.valid_for.load(Ordering::Acquire)
+    }
+
+    fn extend(&self, valid_until: Instant) {
+        let valid_for = valid_until.duration_since(self.shared.granted_at);
+        self.shared
+            .valid_for
+            .store(nanoseconds(valid_for), Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.shared.ended.store(true, Ordering::Release);
+        self.shared.lost.cancel();
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn lost_error() -> Error {
     Error::new(
         ErrorKind::LeaseLost,
@@ -173,7 +235,7 @@ async fn renew_until_stopped(
     keeper: Arc<dyn LeaseKeeper>,
     options: LeaseOptions,
     granted_at: Instant,
-    lost: CancellationToken,
+    status: LeaseStatus,
     stop: CancellationToken,
 ) {
     let mut valid_until = granted_at + options.ttl;
@@ -191,11 +253,12 @@ async fn renew_until_stopped(
         match renewed {
             Ok(Ok(())) => {
                 valid_until = asked_at + options.ttl;
+                status.extend(valid_until);
                 wait = jittered(options.renew_every);
             }
             Ok(Err(error)) if error.kind() == ErrorKind::LeaseLost => {
                 tracing::warn!(%error, "a lease was lost");
-                return lost.cancel();
+                return status.end();
             }
             Ok(Err(error)) if Instant::now() < valid_until => {
                 tracing::warn!(%error, "a lease could not be renewed; trying again while it is still valid");
@@ -203,7 +266,7 @@ async fn renew_until_stopped(
             }
             Ok(Err(_)) | Err(_) => {
                 tracing::warn!(ttl = ?options.ttl, "a lease was lost: it could not be renewed within its time to live");
-                return lost.cancel();
+                return status.end();
             }
         }
     }
@@ -282,6 +345,20 @@ mod tests {
             0,
             "a lost lease is not ours to release"
         );
+    }
+
+    /// A suspended process: time passes, and nothing of it ran.
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_known_before_any_task_has_run() {
+        let keeper = Arc::new(Scripted::default());
+        let lease = keep(&keeper);
+        let status = lease.status();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!status.is_lost());
+        *keeper.failing.lock().expect("not poisoned") = Some(ErrorKind::Unavailable);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(status.is_lost());
+        assert_eq!(lease.check().expect_err("over").kind(), ErrorKind::LeaseLost);
     }
 
     #[tokio::test(start_paused = true)]

@@ -47,6 +47,7 @@
 //! ```
 
 mod collect;
+mod compat;
 mod decode;
 mod document;
 pub mod humane;
@@ -61,6 +62,7 @@ mod tree;
 mod url;
 mod url_parse;
 
+pub use compat::Compat;
 pub use document::Format;
 pub use loader::{Loader, Origins};
 pub use problems::{Problem, Problems, Validate};

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::lease::Lease;
+use crate::lease::{Lease, LeaseStatus};
 
 /// Leases small numbers to the instances of a service, for snowflake ids above all.
 ///
@@ -68,6 +68,12 @@ impl InstanceId {
     #[must_use]
     pub fn lost_token(&self) -> CancellationToken {
         self.lease.lost_token()
+    }
+
+    /// A view of the lease for code that asks very often.
+    #[must_use]
+    pub fn status(&self) -> LeaseStatus {
+        self.lease.status()
     }
 
     /// Gives the number back.
