@@ -136,6 +136,11 @@ impl Lease {
         if self.is_lost() { Err(lost_error()) } else { Ok(()) }
     }
 
+    /// Stops keeping the lease without giving it back: what it stood for is done, and the server knows already.
+    pub fn forget(mut self) {
+        drop(self.renewal.take());
+    }
+
     /// Gives the lease back now.
     ///
     /// # Errors

@@ -4,11 +4,13 @@ mod cache;
 mod coordinator;
 mod link;
 mod locks;
+mod once;
 mod queue;
 
 pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorConfig, CoordinatorFaults, MemoryCoordinator};
 pub use locks::LockTable;
+pub use once::{MemoryOnceStore, OnceStoreConfig};
 pub use queue::{MemoryQueue, MemoryQueueConfig, Overflow, QueueFaults};
 
 /// The name of this backend in errors and metric labels.

@@ -139,7 +139,10 @@ pub trait Once: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The work's own; [`Conflict`](crate::ErrorKind::Conflict) for another fingerprint, or for work in progress when asked
     /// not to wait; [`Timeout`](crate::ErrorKind::Timeout) when waiting was too short;
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a bad key, ttl or an oversized result.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a bad key, ttl or an oversized result;
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when the claim was lost while the work ran: the work was stopped, or was
+    /// done but perhaps not alone; [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) when the work was done but its
+    /// result could not be stored, so that the next call may do it again.
     ///
     /// # Cancellation
     /// Dropping the future stops the work and releases the key in the background.
@@ -150,8 +153,9 @@ pub trait Once: fmt::Debug + Send + Sync + 'static {
         work: Work<'w>,
     ) -> Result<OnceOutcome<Bytes>>;
 
-    /// Forgets a key, so that the next call does the work again; `false` when nothing was known. Work in progress goes on,
-    /// but its result is not remembered.
+    /// Forgets a key, so that the next call does the work again; `false` when nothing was known.
+    ///
+    /// Work in progress loses its lease: it is stopped at the next renewal, and its result is not remembered.
     async fn clear(&self, key: &str) -> Result<bool>;
 
     /// What is known of a key.
@@ -246,10 +250,14 @@ impl fmt::Debug for Claim {
 /// - `renew`, `complete` and `release` act only for the present owner; else [`LeaseLost`](crate::ErrorKind::LeaseLost), and
 ///   nothing of the new owner is touched.
 /// - An expired claim is as good as none; an expired result too.
+/// - What was done by an owner may be repeated by that owner, so that a lost reply can be repaired: a claim by the present
+///   owner is [`Acquired`](Claim::Acquired) again under the same fence, and completing again after completing succeeds.
+/// - Fingerprints are compared where both the claim and what is known have one.
 #[crate::intercept(component = "once_store")]
 #[async_trait]
 pub trait OnceStore: Backend {
     /// Claims a key, or says how it stands.
+    #[call(idempotent)]
     async fn claim(&self, request: ClaimRequest) -> Result<Claim>;
 
     /// Extends a claim to its full lease from now.
@@ -257,6 +265,7 @@ pub trait OnceStore: Backend {
     async fn renew(&self, key: &str, owner: &str, lease: Duration) -> Result<()>;
 
     /// Stores the result for `ttl` and ends the claim.
+    #[call(idempotent)]
     async fn complete(&self, key: &str, owner: &str, result: Bytes, ttl: Duration) -> Result<()>;
 
     /// Ends the claim without a result.
