@@ -154,7 +154,7 @@ impl Dispatcher {
             if self.is_over(now) {
                 break;
             }
-            intake.want(self.room());
+            intake.want(self.room().min(self.share()));
             let alarm = self.next_alarm();
             tokio::select! {
                 biased;
@@ -193,6 +193,9 @@ impl Dispatcher {
         self.dispatch(now);
         self.advance_revocations(now);
         self.resume_partitions();
+        if self.stop_by.is_some() {
+            self.settler.hurry(now);
+        }
         self.settler.begin(now);
         let in_flight = self.held() + self.waiting.len();
         self.shown_in_flight.store(in_flight, Ordering::Relaxed);
@@ -203,7 +206,7 @@ impl Dispatcher {
         self.lanes.len() + self.in_tasks
     }
 
-    /// How many messages may be fetched now.
+    /// How many messages there is room for.
     fn room(&self) -> usize {
         let waiting_bound = self.max_in_flight.saturating_mul(WAITING_FACTOR);
         if self.stop_by.is_some() || self.waiting.len() >= waiting_bound {
@@ -351,7 +354,7 @@ impl Dispatcher {
         self.topics.len() - 1
     }
 
-    /// Messages of one busy key must not fill the window: at half of it, their partition pauses.
+    /// Messages of one busy key must not fill the window: when a share of it waits, their partition pauses.
     fn pause_partition(&mut self, place: Option<Place>) {
         let Some(place) = place else { return };
         if self.lanes.queued_at(place) >= self.share() && self.paused.insert(place) {
@@ -376,12 +379,14 @@ impl Dispatcher {
         }
     }
 
+    /// A quarter of the window, or a batch: the most that is fetched at a time, and what may wait of one partition. Both
+    /// together keep one partition to half of the window.
     fn share(&self) -> usize {
         let batch = match self.work {
             Work::Each(_) => 1,
             Work::Batch { max_batch, .. } => as_count(max_batch),
         };
-        (self.max_in_flight / 2).max(batch)
+        (self.max_in_flight / 4).max(batch)
     }
 
     fn name(&self, place: Place) -> TopicPartition {
@@ -414,7 +419,6 @@ impl Dispatcher {
         let mut back = self.lanes.remove(|_| true);
         back.extend(std::mem::take(&mut self.waiting).into_values());
         back.iter().for_each(|held| self.give_back(held));
-        self.settler.hurry(Instant::now());
     }
 
     async fn leave(mut self) -> Ended {

@@ -46,8 +46,8 @@ impl Dispatcher {
                 .extract_if(.., |_, held| leaves(held))
                 .map(|(_, held)| held),
         );
+        // A pause of one of them is taken back too, because nothing of it waits any more: it may come back one day.
         back.iter().for_each(|held| self.give_back(held));
-        self.paused.retain(|place| !places.contains(place));
         tracing::debug!(
             partitions = places.len(),
             "partitions are taken away from this member"

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod failure;
+mod ledger;
 mod lifecycle;
 
 use std::collections::HashMap;
