@@ -9,6 +9,9 @@ use crate::analysis::{Class, Needle, Units};
 /// The longest fragment that may be asked for, in characters.
 const MAX_FRAGMENT_CHARS: usize = 100_000;
 
+/// How much of a text is looked at for matches, in bytes: a longer text costs no more than this.
+const MAX_ANALYSED_BYTES: usize = 256 * 1024;
+
 /// Refuses a highlighting that cannot be done.
 pub(crate) fn check(highlighting: &Highlighting) -> Result<()> {
     if (1..=MAX_FRAGMENT_CHARS).contains(&highlighting.fragment_chars) {
@@ -45,6 +48,7 @@ pub(crate) fn fragments(
 
 /// The best fragment of a text, or `None` when no word of the query is in it.
 fn fragment(text: &str, needles: &[Needle], highlighting: &Highlighting) -> Option<String> {
+    let text = &text[..text.floor_char_boundary(MAX_ANALYSED_BYTES)];
     let matches = matches(text, needles);
     let (from, to) = window(text, &matches, highlighting.fragment_chars)?;
     let mut out = String::with_capacity(to - from + 64);

@@ -19,6 +19,9 @@ use crate::schema::{Mapped, Mapping, described, expected};
 /// The longest query text, in bytes.
 pub(crate) const MAX_TEXT_BYTES: usize = 8 * 1024;
 
+/// The most different words of a query.
+pub(crate) const MAX_WORDS: usize = 256;
+
 /// The most filters of a query and the most values of one filter.
 pub(crate) const MAX_FILTERS: usize = 256;
 pub(crate) const MAX_VALUES: usize = 65_536;
@@ -87,7 +90,14 @@ fn query_needles(query: &Query) -> Result<Vec<Needle>> {
             text.len()
         )));
     }
-    Ok(needles(text))
+    let needles = needles(text);
+    if needles.len() > MAX_WORDS {
+        return Err(Error::invalid_argument(format!(
+            "the query text has {} different words, more than the {MAX_WORDS} allowed; shorten it",
+            needles.len()
+        )));
+    }
+    Ok(needles)
 }
 
 fn text_fields(mapping: &Mapping, names: &[String]) -> Result<Vec<(String, Field)>> {

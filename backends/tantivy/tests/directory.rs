@@ -7,10 +7,12 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{body, doc, on, schema};
 use infra_core::capability::Capability;
+use infra_core::intercept::{Recorder, Stack};
 use infra_core::search::{FieldKind, IndexSchema, Query, Search};
 use infra_core::{Backend, ErrorKind};
 use infra_tantivy::{Durability, TantivyConfig, TantivySearch};
@@ -304,6 +306,53 @@ async fn shutdown_commits_then_refuses_and_can_be_repeated() {
         search.set_alias("a", "m").await.unwrap_err().kind(),
     ];
     assert_eq!(kinds, [ErrorKind::Closed; 11]);
+}
+
+#[tokio::test]
+async fn the_readme_shows_the_capabilities_that_are_declared() {
+    let directory = tempfile::tempdir().unwrap();
+    let on_disk = on(directory.path()).await;
+    let in_memory = TantivySearch::open(TantivyConfig::development()).await.unwrap();
+    let section = include_str!("../README.md")
+        .split("## Capabilities")
+        .nth(1)
+        .and_then(|rest| rest.split("##").next())
+        .unwrap();
+    let row = |line: &str| -> Option<(String, bool, bool)> {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        Some((name.to_owned(), *cells.get(2)? == "yes", *cells.get(3)? == "yes"))
+    };
+    let shown: Vec<_> = section.lines().filter_map(row).collect();
+    for capability in on_disk
+        .capabilities()
+        .iter()
+        .chain(in_memory.capabilities().iter())
+    {
+        let expected = (
+            capability.name().to_owned(),
+            in_memory.capabilities().has(capability),
+            on_disk.capabilities().has(capability),
+        );
+        assert!(shown.contains(&expected), "{expected:?} is not in the README");
+    }
+    assert_eq!(
+        shown.len(),
+        on_disk.capabilities().iter().count(),
+        "rows of nothing declared"
+    );
+}
+
+#[tokio::test]
+async fn a_stack_of_interceptors_goes_around_it() {
+    let plain: Arc<dyn Search> = Arc::new(TantivySearch::open(TantivyConfig::development()).await.unwrap());
+    let recorder = Arc::new(Recorder::default());
+    let search = Stack::new().with_shared(recorder.clone()).wrap(plain);
+    search.create_index("m", schema()).await.unwrap();
+    search.bulk("m", vec![doc("1", "hello")]).await.unwrap();
+    search.refresh("m").await.unwrap();
+    assert_eq!(search.search("m", Query::text("hello")).await.unwrap().total, 1);
+    assert_eq!(recorder.calls().len(), 4);
 }
 
 #[tokio::test]

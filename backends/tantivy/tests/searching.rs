@@ -454,6 +454,7 @@ async fn bad_queries_are_refused() {
         Query::text("x").in_fields(["absent"]),
         Query::text("x").in_fields(["session_id"]),
         Query::text("y".repeat(9000)),
+        Query::text((0..300).map(|n| format!("w{n} ")).collect::<String>()),
         Query::all().with_sort(Sort::ascending("content")),
         Query::all().with_sort(Sort::ascending("pinned")),
         Query::all().with_sort(Sort::ascending("absent")),
