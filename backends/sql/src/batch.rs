@@ -175,7 +175,10 @@ fn write(
     if existing == Existing::Skip {
         text.push_str(dialect.skip_existing);
     }
-    Bound { text, values }
+    Bound {
+        text: text.into(),
+        values,
+    }
 }
 
 #[cfg(test)]
@@ -211,7 +214,7 @@ mod tests {
             .skip_existing();
         let chunks = super::chunks(&router(), small).expect("planned");
         assert_eq!(
-            chunks[1].bound.text,
+            &*chunks[1].bound.text,
             "insert into \"messages_01\" (\"id\", \"session\") values (?, ?) on conflict do nothing"
         );
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
 use infra_core::capability::{Capabilities, Capability, Limits};
-use infra_core::config::Validate as _;
+use infra_core::config::{BackendUrl, Profile, Validate as _};
 use infra_core::database::{
     BatchInsert, Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter,
     Statement, Transaction, TransactionOptions,
@@ -77,8 +77,6 @@ impl fmt::Debug for SqlDatabase {
 impl SqlDatabase {
     /// Opens every database of `config`, creating files and folders that are missing.
     ///
-    /// This is also what an assembly hooks to the URL scheme `sqlite`.
-    ///
     /// # Errors
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) with all problems of the configuration, or for a folder that cannot be
     /// created; [`Unavailable`](ErrorKind::Unavailable), [`PermissionDenied`](ErrorKind::PermissionDenied) or
@@ -112,6 +110,17 @@ impl SqlDatabase {
                 closed: AtomicBool::new(false),
             }),
         })
+    }
+
+    /// Opens the database that a URL names, with the profile's settings: what an assembly hooks to the scheme `sqlite`.
+    ///
+    /// # Errors
+    /// As [`SqlDatabase::connect`].
+    ///
+    /// # Cancellation
+    /// As [`SqlDatabase::connect`].
+    pub async fn connect_url(url: &BackendUrl, profile: Profile) -> Result<Self> {
+        Self::connect(SqlConfig::from_url(url, profile).during("connect")?).await
     }
 
     /// The driver's pool of the first database, for what this crate does not offer.
@@ -221,13 +230,12 @@ impl Shared {
         self.check_open()?;
         let parsed = self.parse(statement.text())?;
         let route = self.router.route(&parsed, statement)?;
-        let (tables, suffix) = self.router.physical(&parsed, route.shard);
         let bound = statement::bind(
             &parsed,
             statement.parameters(),
             &Dialect::SQLITE,
-            &tables,
-            &suffix,
+            route.shard,
+            || self.router.physical(&parsed, route.shard),
         )?;
         Ok(Routed {
             parsed,
@@ -257,7 +265,7 @@ impl Backend for SqlDatabase {
     async fn health(&self) -> Result<()> {
         self.shared.check_open().during("health")?;
         let question = || Bound {
-            text: "select 1".to_owned(),
+            text: "select 1".into(),
             values: Vec::new(),
         };
         try_join_all(self.shared.pools.iter().map(|pool| async move {

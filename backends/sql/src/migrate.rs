@@ -197,7 +197,7 @@ async fn change(pool: &Arc<Pool>, statements: Vec<Bound>) -> Result<()> {
 
 fn statement(text: &str, values: Vec<Value>) -> Bound {
     Bound {
-        text: text.to_owned(),
+        text: text.into(),
         values,
     }
 }

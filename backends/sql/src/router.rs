@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use infra_core::database::{Parameters, ShardKey, ShardingConfig, Statement};
 use infra_core::{Error, Result};
 
-use crate::statement::Parsed;
+use crate::statement::{Parsed, Physical};
 
 /// Where a statement goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,9 +73,12 @@ impl Router {
     }
 
     /// The physical names of the statement's sharded tables on one shard, and the shard's suffix.
-    pub(crate) fn physical(&self, parsed: &Parsed, shard: Option<u32>) -> (Vec<String>, String) {
+    pub(crate) fn physical(&self, parsed: &Parsed, shard: Option<u32>) -> Physical {
         let (Some(sharding), Some(shard)) = (&self.sharding, shard) else {
-            return (parsed.tables().to_vec(), String::new());
+            return Physical {
+                tables: parsed.tables().to_vec(),
+                suffix: String::new(),
+            };
         };
         let tables = parsed
             .tables()
@@ -87,7 +90,7 @@ impl Router {
             .first()
             .and_then(|table| sharding.shards_of(table))
             .map_or_else(String::new, |shards| ShardingConfig::suffix(shard, shards));
-        (tables, suffix)
+        Physical { tables, suffix }
     }
 
     /// The database of one shard of one table, for a transaction.

@@ -35,7 +35,6 @@ pub(crate) async fn scatter(shared: &Shared, scatter: Scatter) -> Result<Vec<Row
     };
     let mut reads = Vec::with_capacity(targets.len());
     for shard in targets {
-        let (tables, suffix) = shared.router.physical(&parsed, shard);
         let database = shard.map_or(0, |shard| shared.router.database_of(shard));
         reads.push(Routed {
             parsed: Arc::clone(&parsed),
@@ -43,8 +42,8 @@ pub(crate) async fn scatter(shared: &Shared, scatter: Scatter) -> Result<Vec<Row
                 &parsed,
                 scatter.statement.parameters(),
                 &Dialect::SQLITE,
-                &tables,
-                &suffix,
+                shard,
+                || shared.router.physical(&parsed, shard),
             )?,
             database,
             pool: Arc::clone(shared.pool(database)?),

@@ -5,6 +5,7 @@ mod support;
 
 use futures_util::TryStreamExt as _;
 use infra_core::capability::Capability;
+use infra_core::config::{BackendUrl, Profile};
 use infra_core::database::{Database, DatabaseExt, Statement, Value};
 use infra_core::{Backend, ErrorKind};
 use infra_sql::{SqlConfig, SqlDatabase};
@@ -352,4 +353,20 @@ async fn memory_is_shared_by_connections_and_by_name_only() {
         .execute("insert into n values (1)".into())
         .await
         .expect("the same database");
+}
+
+#[tokio::test]
+async fn opens_by_url_and_profile() {
+    let url: BackendUrl = "sqlite://:memory:".parse().expect("a URL");
+    let database = SqlDatabase::connect_url(&url, Profile::Production)
+        .await
+        .expect("opened");
+    assert_eq!(database.pool_status().max, 100);
+    assert_eq!(database.backend(), "sqlite");
+    let foreign: BackendUrl = "redis://cache".parse().expect("a URL");
+    let error = SqlDatabase::connect_url(&foreign, Profile::Development)
+        .await
+        .expect_err("foreign");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.message().contains("sqlite"), "{error}");
 }

@@ -31,7 +31,7 @@ pub(super) struct Step {
 pub(super) struct Unit {
     pub(super) shard: Option<u32>,
     pub(super) database: usize,
-    pub(super) text: String,
+    pub(super) text: std::sync::Arc<str>,
 }
 
 impl Unit {
@@ -178,9 +178,11 @@ fn units(parsed: &Parsed, shards: Option<u32>, router: &Router) -> Vec<Unit> {
     targets
         .into_iter()
         .filter_map(|shard| {
-            let (tables, suffix) = router.physical(parsed, shard);
             // A migration has no parameters, so that binding none cannot fail.
-            let bound = bind(parsed, &nothing, &Dialect::SQLITE, &tables, &suffix).ok()?;
+            let bound = bind(parsed, &nothing, &Dialect::SQLITE, shard, || {
+                router.physical(parsed, shard)
+            })
+            .ok()?;
             Some(Unit {
                 shard,
                 database: shard.map_or(0, |shard| router.database_of(shard)),

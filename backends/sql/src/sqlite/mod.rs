@@ -3,10 +3,12 @@
 mod connection;
 mod patience;
 mod pool;
+mod run;
 mod shape;
 mod stream;
 mod values;
 
-pub(crate) use connection::{Connection, Outcome, TransactionKind, Want};
+pub(crate) use connection::{Connection, TransactionKind};
 pub(crate) use pool::Pool;
+pub(crate) use run::{Outcome, Want};
 pub(crate) use stream::stream;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Executor as _};
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Failure, Reader};
+use super::connection::Connection;
 use super::patience::Patience;
+use super::run::{Failure, Reader};
 use super::values;
 use crate::error::is_busy;
 use crate::statement::Bound;
@@ -50,7 +52,7 @@ pub(crate) fn stream(connection: Connection, bound: Bound) -> Result<RowStream> 
 
 async fn produce(
     mut connection: Connection,
-    text: String,
+    text: Arc<str>,
     arguments: SqliteArguments,
     sender: mpsc::Sender<Result<Row>>,
 ) {
@@ -62,7 +64,7 @@ async fn produce(
 
 async fn send_rows(
     connection: &mut Connection,
-    text: &str,
+    text: &Arc<str>,
     arguments: &SqliteArguments,
     sender: &mpsc::Sender<Result<Row>>,
 ) -> Result<(), Failure> {
@@ -78,7 +80,10 @@ async fn send_rows(
             reader => reader?,
         };
         let mut sent = false;
-        let mut rows = driver.fetch(sqlx::query_with(AssertSqlSafe(text), arguments.clone()));
+        let mut rows = driver.fetch(sqlx::query_with(
+            AssertSqlSafe(Arc::clone(text)),
+            arguments.clone(),
+        ));
         loop {
             let row = match in_time(limit, rows.try_next()).await {
                 Err(Failure::Driver(error)) if !sent && is_busy(&error) && patience.pause().await => {

@@ -1,10 +1,13 @@
 //! A statement taken apart once: its parameters, its sharded tables, what kind of statement it is.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use infra_core::database::ShardingConfig;
 use infra_core::{Error, Result};
 
+use super::keywords::{changes_rows, ends_unit, first_keyword, is_transaction_control, summary};
 use super::lexer::{Token, TokenKind, refused, tokens};
 use super::names::{Names, Role};
 use crate::dialect::Dialect;
@@ -45,6 +48,7 @@ pub(crate) struct Parsed {
     keyword: String,
     changes_rows: bool,
     summary: String,
+    written: RwLock<HashMap<Option<u32>, Arc<str>>>,
 }
 
 impl Parsed {
@@ -79,6 +83,7 @@ impl Parsed {
                 keyword,
                 changes_rows: changes_rows(text, &tokens),
                 summary: summary(text, &tokens),
+                written: RwLock::default(),
             },
         };
         parser.run(&tokens)?;
@@ -93,6 +98,23 @@ impl Parsed {
 
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The text for one shard, written by `write` the first time.
+    pub(crate) fn written(
+        &self,
+        shard: Option<u32>,
+        write: impl FnOnce() -> Result<String>,
+    ) -> Result<Arc<str>> {
+        let known = self.written.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = known.get(&shard) {
+            return Ok(Arc::clone(text));
+        }
+        drop(known);
+        let text: Arc<str> = write()?.into();
+        let mut known = self.written.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(shard, Arc::clone(&text));
+        Ok(text)
     }
 
     /// The parameters' names, each once, in order of appearance.
@@ -172,62 +194,6 @@ impl Parsed {
         }
         Ok(())
     }
-}
-
-/// Statements that begin or end transactions or savepoints.
-fn is_transaction_control(keyword: &str) -> bool {
-    matches!(
-        keyword,
-        "begin" | "start" | "commit" | "end" | "rollback" | "abort" | "savepoint" | "release"
-    )
-}
-
-/// The same, without `end`, which also closes the body of a trigger.
-fn ends_unit(keyword: &str) -> bool {
-    keyword != "end" && is_transaction_control(keyword)
-}
-
-/// Whether a word appears that changes rows; within a `with`, it need not be the first.
-fn changes_rows(text: &str, tokens: &[Token]) -> bool {
-    tokens
-        .iter()
-        .filter(|token| token.kind == TokenKind::Word)
-        .any(|token| {
-            ["insert", "update", "delete", "merge", "replace"]
-                .iter()
-                .any(|word| text[token.span.clone()].eq_ignore_ascii_case(word))
-        })
-}
-
-fn first_keyword(text: &str, tokens: &[Token]) -> String {
-    tokens
-        .iter()
-        .find(|token| !is_filler(token, text))
-        .map(|token| text[token.span.clone()].to_ascii_lowercase())
-        .unwrap_or_default()
-}
-
-/// Blanks, and the semicolons and parentheses that may stand before a statement.
-fn is_filler(token: &Token, text: &str) -> bool {
-    token.kind == TokenKind::Blank
-        || (token.kind == TokenKind::Symbol && matches!(&text[token.span.clone()], ";" | "("))
-}
-
-fn summary(text: &str, tokens: &[Token]) -> String {
-    let mut summary = String::with_capacity(text.len());
-    for token in tokens {
-        match token.kind {
-            TokenKind::Blank => {
-                if !summary.is_empty() && !summary.ends_with(' ') {
-                    summary.push(' ');
-                }
-            }
-            TokenKind::Literal | TokenKind::Number => summary.push('?'),
-            _ => summary.push_str(&text[token.span.clone()]),
-        }
-    }
-    summary.truncate(summary.trim_end().len());
-    summary
 }
 
 struct Parser<'a> {

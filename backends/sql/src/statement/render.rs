@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use infra_core::database::{Parameters, Value};
 use infra_core::{Error, Result};
@@ -13,12 +14,19 @@ use crate::dialect::Dialect;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Bound {
     /// The text in the engine's spelling.
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
     /// One value for each placeholder.
     pub(crate) values: Vec<Value>,
 }
 
-/// Binds `parameters`, with the sharded tables named `tables` and `{shard}` replaced by `suffix`.
+/// The physical names of a statement's sharded tables, and what stands for `{shard}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Physical {
+    pub(crate) tables: Vec<String>,
+    pub(crate) suffix: String,
+}
+
+/// Binds `parameters` for one shard, whose names `physical` gives when the text was not written before.
 ///
 /// # Errors
 /// [`InvalidArgument`](infra_core::ErrorKind::InvalidArgument) when a parameter is missing, unused or of the other kind, when
@@ -27,73 +35,73 @@ pub(crate) fn bind(
     parsed: &Parsed,
     parameters: &Parameters,
     dialect: &Dialect,
-    tables: &[String],
-    suffix: &str,
+    shard: Option<u32>,
+    physical: impl FnOnce() -> Physical,
 ) -> Result<Bound> {
-    let mut bound = Bound {
-        text: String::with_capacity(parsed.text().len() + 16),
-        values: Vec::new(),
-    };
-    let mut source = Source::new(parsed, parameters)?;
-    for piece in parsed.pieces() {
-        match piece {
-            Piece::Text(span) => bound.text.push_str(&parsed.text()[span.clone()]),
-            Piece::Positional => {
-                if let Some(value) = source.next_positional() {
-                    bound.push(value, dialect);
-                }
-            }
-            Piece::Named { name, alone } => {
-                let values = source.named(*name);
-                bound.push_all(values, *alone, &parsed.names()[*name], dialect)?;
-            }
-            Piece::Table { table, quoted } => {
-                let table = tables.get(*table).map_or("", String::as_str);
-                let quote = if *quoted { "\"" } else { "" };
-                bound.text.extend([quote, table, quote]);
-            }
-            Piece::Suffix => bound.text.push_str(suffix),
-        }
-    }
-    if bound.values.len() > dialect.max_parameters {
+    let source = Source::new(parsed, parameters)?;
+    let values = source.values(parsed);
+    if values.len() > dialect.max_parameters {
         return Err(Error::invalid_argument(format!(
             "the statement has {} parameters, more than the {} that {} takes; split it",
-            bound.values.len(),
+            values.len(),
             dialect.max_parameters,
             dialect.name
         )));
     }
-    Ok(bound)
+    let text = if source.has_lists() {
+        write(parsed, &source, dialect, &physical())?.into()
+    } else {
+        parsed.written(shard, || write(parsed, &source, dialect, &physical()))?
+    };
+    Ok(Bound { text, values })
 }
 
-impl Bound {
-    fn push(&mut self, value: Value, dialect: &Dialect) {
-        self.values.push(value);
-        dialect.push_placeholder(&mut self.text, self.values.len());
-    }
-
-    fn push_all(&mut self, values: &[Value], alone: bool, name: &str, dialect: &Dialect) -> Result<()> {
-        if values.is_empty() {
-            if !alone {
-                return Err(Error::invalid_argument(format!(
-                    "the list :{name} is empty and does not stand alone in parentheses, as in `in (:{name})`; leave the condition out"
-                )));
+/// Writes the text. Without lists it depends on the shard alone.
+fn write(parsed: &Parsed, source: &Source<'_>, dialect: &Dialect, physical: &Physical) -> Result<String> {
+    let mut text = String::with_capacity(parsed.text().len() + 16);
+    let mut placeholders = 0..;
+    let mut push_placeholder = |text: &mut String| {
+        let position = placeholders.next().unwrap_or(usize::MAX - 1);
+        dialect.push_placeholder(text, position + 1);
+    };
+    for piece in parsed.pieces() {
+        match piece {
+            Piece::Text(span) => text.push_str(&parsed.text()[span.clone()]),
+            Piece::Positional => push_placeholder(&mut text),
+            Piece::Named { name, alone } => match source.named(*name).len() {
+                0 if *alone => text.push_str(dialect.empty_list),
+                0 => {
+                    let name = &parsed.names()[*name];
+                    return Err(Error::invalid_argument(format!(
+                        "the list :{name} is empty and does not stand alone in parentheses, as in `in (:{name})`; leave the condition out"
+                    )));
+                }
+                count => {
+                    for index in 0..count {
+                        if index > 0 {
+                            text.push_str(", ");
+                        }
+                        push_placeholder(&mut text);
+                    }
+                }
+            },
+            Piece::Table { table, quoted } => {
+                let table = physical.tables.get(*table).map_or("", String::as_str);
+                if *quoted {
+                    dialect.push_name(&mut text, table);
+                } else {
+                    text.push_str(table);
+                }
             }
-            self.text.push_str(dialect.empty_list);
+            Piece::Suffix => text.push_str(&physical.suffix),
         }
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                self.text.push_str(", ");
-            }
-            self.push(value.clone(), dialect);
-        }
-        Ok(())
     }
+    Ok(text)
 }
 
 /// Where values come from, checked against the statement.
 enum Source<'a> {
-    Positional(std::slice::Iter<'a, Value>),
+    Positional(&'a [Value]),
     Named(Vec<&'a [Value]>),
 }
 
@@ -113,7 +121,7 @@ impl<'a> Source<'a> {
                         values.len()
                     )));
                 }
-                Ok(Self::Positional(values.iter()))
+                Ok(Self::Positional(values))
             }
             Parameters::Named(values) => Self::named_source(parsed, values),
             _ => Err(Error::invalid_argument(
@@ -153,10 +161,27 @@ impl<'a> Source<'a> {
         Ok(Self::Named(ordered))
     }
 
-    fn next_positional(&mut self) -> Option<Value> {
+    /// The values in the order of their placeholders.
+    fn values(&self, parsed: &Parsed) -> Vec<Value> {
         match self {
-            Self::Positional(values) => values.next().cloned(),
-            Self::Named(_) => None,
+            Self::Positional(values) => values.to_vec(),
+            Self::Named(_) => {
+                let mut values = Vec::with_capacity(parsed.names().len());
+                for piece in parsed.pieces() {
+                    if let Piece::Named { name, .. } = piece {
+                        values.extend_from_slice(self.named(*name));
+                    }
+                }
+                values
+            }
+        }
+    }
+
+    /// Whether the text depends on how many values a name has.
+    fn has_lists(&self) -> bool {
+        match self {
+            Self::Positional(_) => false,
+            Self::Named(values) => values.iter().any(|values| values.len() != 1),
         }
     }
 
@@ -177,7 +202,7 @@ mod tests {
 
     fn render(statement: &Statement, dialect: &Dialect) -> Result<Bound> {
         let parsed = Parsed::new(statement.text(), dialect, None, Mode::Statement)?;
-        bind(&parsed, statement.parameters(), dialect, &[], "")
+        bind(&parsed, statement.parameters(), dialect, None, Physical::default)
     }
 
     #[test]
@@ -190,13 +215,13 @@ mod tests {
         let values: Vec<Value> = [1, 2, 7, 8, 1].map(Value::from).to_vec();
         let sqlite = render(&statement, &Dialect::SQLITE).expect("complete");
         assert_eq!(
-            sqlite.text,
+            &*sqlite.text,
             "select ':a', ?, ?::int, x ?| y from t where id in (?, ?) and a = ?"
         );
         assert_eq!(sqlite.values, values);
         let postgres = render(&statement, &Dialect::POSTGRES).expect("complete");
         assert_eq!(
-            postgres.text,
+            &*postgres.text,
             "select ':a', $1, $2::int, x ?| y from t where id in ($3, $4) and a = $5"
         );
         assert_eq!(postgres.values, values);
@@ -208,7 +233,7 @@ mod tests {
         let alone = Statement::new("delete from t where id in ( :ids )").bind_list("ids", none);
         let bound = render(&alone, &Dialect::SQLITE).expect("alone");
         assert_eq!(
-            bound.text,
+            &*bound.text,
             "delete from t where id in ( select null where 1 = 0 )"
         );
         assert!(bound.values.is_empty());
