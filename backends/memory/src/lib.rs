@@ -4,12 +4,14 @@ mod cache;
 mod coordinator;
 mod link;
 mod locks;
+mod meter;
 mod once;
 mod queue;
 
 pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorConfig, CoordinatorFaults, MemoryCoordinator};
 pub use locks::LockTable;
+pub use meter::{HistogramReading, MemoryMeter};
 pub use once::{MemoryOnceStore, OnceStoreConfig};
 pub use queue::{MemoryQueue, MemoryQueueConfig, Overflow, QueueFaults};
 

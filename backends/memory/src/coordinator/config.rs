@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use infra_core::{Error, Result};
+use infra_core::config::{Problems, Validate, humane};
+use serde::{Deserialize, Serialize};
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -10,12 +11,14 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 ///
 /// ```
 /// use std::time::Duration;
+/// use infra_core::config::Validate;
 /// use infra_memory::CoordinatorConfig;
 ///
 /// let config = CoordinatorConfig::development().with_instance_id_quarantine(Duration::from_secs(1));
-/// assert!(config.validate().is_ok());
+/// assert!(config.check().is_ok());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct CoordinatorConfig {
     /// The most configuration keys, registered instances and leased instance ids, each. Default: 100 000.
@@ -31,9 +34,11 @@ pub struct CoordinatorConfig {
     /// How many events a watch holds that were not read yet. Default: 1024.
     pub watch_buffer: usize,
     /// How long an instance id stays leased without renewal. Default: 30 s.
+    #[serde(with = "humane")]
     pub instance_id_ttl: Duration,
     /// How long a freed instance id is not handed out again: at least the largest difference between the clocks of a
     /// fleet. Default: 5 s.
+    #[serde(with = "humane")]
     pub instance_id_quarantine: Duration,
 }
 
@@ -120,39 +125,28 @@ impl CoordinatorConfig {
         self.instance_id_quarantine = quarantine;
         self
     }
+}
 
-    /// Reports every value that cannot work, all at once, each with its path.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig).
-    pub fn validate(&self) -> Result<()> {
-        let sizes = [
+impl Validate for CoordinatorConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (path, size) in [
             ("max_entries", self.max_entries),
             ("max_config_bytes", self.max_config_bytes),
             ("max_locks", self.max_locks),
             ("max_watches", self.max_watches),
             ("watch_buffer", self.watch_buffer),
-        ];
-        let mut problems: Vec<String> = sizes
-            .into_iter()
-            .filter(|(_, size)| *size == 0)
-            .map(|(path, _)| format!("{path} is 0; allow at least one"))
-            .collect();
-        for (path, value, least) in [
-            ("instance_id_ttl", self.instance_id_ttl, Duration::from_millis(10)),
-            (
-                "instance_id_quarantine",
-                self.instance_id_quarantine,
-                Duration::ZERO,
-            ),
         ] {
-            if value < least || value > YEAR {
-                problems.push(format!("{path} is {value:?}; give {least:?} to {YEAR:?}"));
-            }
+            problems.ensure(size > 0, path, "must be at least 1");
         }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(Error::invalid_config(problems.join("; ")).at("coordinator", crate::BACKEND, "validate"))
+        problems.ensure(
+            (Duration::from_millis(10)..=YEAR).contains(&self.instance_id_ttl),
+            "instance_id_ttl",
+            "must be between 10ms and a year",
+        );
+        problems.ensure(
+            self.instance_id_quarantine <= YEAR,
+            "instance_id_quarantine",
+            "must be at most a year",
+        );
     }
 }

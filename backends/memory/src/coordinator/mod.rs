@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_core::config::Validate;
 use infra_core::coordination::{LockGuard, LockOptions, Locks, ServiceSnapshot};
 use infra_core::{Backend, Result, async_trait};
 
@@ -111,7 +112,9 @@ impl MemoryCoordinator {
     /// # Errors
     /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) names every value that cannot work.
     pub fn with_config(config: CoordinatorConfig) -> Result<Self> {
-        config.validate()?;
+        config
+            .check()
+            .map_err(|error| error.at("coordinator", crate::BACKEND, "with_config"))?;
         Ok(Self::start(config))
     }
 
