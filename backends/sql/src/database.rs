@@ -183,7 +183,7 @@ impl SqlDatabase {
         let result = self.shared.run(routed, want).await.during(operation);
         observation.end(&result);
         if parsed.changes_schema() && result.is_ok() {
-            pool.schema_changed().await;
+            pool.schema_changed();
         }
         result
     }

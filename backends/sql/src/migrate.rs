@@ -33,7 +33,7 @@ pub(crate) async fn migrate(shared: &Shared, migrations: &Migrations) -> Result<
     let result = apply(shared, &plan, &lock).await;
     lock.release().await;
     for pool in &shared.pools {
-        pool.schema_changed().await;
+        pool.schema_changed();
     }
     result
 }
@@ -57,7 +57,7 @@ pub(crate) async fn rollback_last(shared: &Shared, migrations: &Migrations) -> R
     let result = undo_last(shared, &plan, &lock).await;
     lock.release().await;
     for pool in &shared.pools {
-        pool.schema_changed().await;
+        pool.schema_changed();
     }
     result
 }

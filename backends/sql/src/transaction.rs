@@ -53,7 +53,10 @@ impl SqlTransaction {
         let observation = Observation::begin(routed.parsed.summary(), self.shared.config.slow_query);
         let result = self.connection.run(routed.bound, want).await;
         observation.end(&result);
-        self.changed_schema |= routed.parsed.changes_schema();
+        if routed.parsed.changes_schema() && result.is_ok() {
+            self.changed_schema = true;
+            self.connection.forget_statements().await?;
+        }
         result
     }
 
@@ -119,7 +122,7 @@ impl Transaction for SqlTransaction {
         let pool = Arc::clone(self.shared.pool(self.database).during("commit")?);
         self.connection.commit().await.during("commit")?;
         if self.changed_schema {
-            pool.schema_changed().await;
+            pool.schema_changed();
         }
         Ok(())
     }

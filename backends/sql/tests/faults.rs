@@ -136,6 +136,22 @@ async fn a_changed_table_is_read_with_its_new_columns() {
         .expect("altered");
     let rows = database.fetch_all(read()).await.expect("read");
     assert_eq!(rows[0].columns(), ["a", "b"]);
+    for round in 0..20 {
+        let mut tx = database.begin(TransactionOptions::new()).await.expect("begun");
+        tx.fetch_all(read()).await.expect("read");
+        let alter = Statement::new(format!("alter table t add column c{round} bigint"));
+        tx.execute(alter).await.expect("altered");
+        assert_eq!(
+            tx.fetch_all(read()).await.expect("read")[0].columns().len(),
+            3 + round
+        );
+        tx.commit().await.expect("committed");
+        assert_eq!(
+            database.fetch_all(read()).await.expect("read")[0].columns().len(),
+            3 + round
+        );
+    }
+    let read = || Statement::new("select a, b from t");
     let (_, id): (i64, uuid::Uuid) = database.query_one(read()).await.expect("decoded");
     assert_eq!(id, uuid::Uuid::from_u128(7));
 }

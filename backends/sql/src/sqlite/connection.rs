@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use infra_core::{Error, ErrorKind, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Executor as _, Sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Sqlite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::patience::Patience;
@@ -61,8 +62,16 @@ impl Connection {
         let asked = Arc::clone(&interrupt);
         let prepared = inner.lock_handle().await.map(|mut handle| {
             handle.set_progress_handler(STEPS_BETWEEN_CHECKS, move || !asked.load(Ordering::Relaxed));
+            handle.as_raw_handle().addr().get()
         });
-        if let Err(error) = prepared {
+        let ready = match prepared.map(|address| (address, pool.is_stale(address))) {
+            Ok((address, Some(changes))) => refresh(&mut inner, pool.busy_timeout)
+                .await
+                .map(|()| pool.refreshed(address, changes)),
+            Ok((_, None)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ready {
             inner.close_on_drop();
             return Err(error);
         }
@@ -161,6 +170,14 @@ impl Connection {
         self.control(text).await.map_err(translate)
     }
 
+    /// Forgets prepared statements, after one that changed the schema.
+    pub(crate) async fn forget_statements(&mut self) -> Result<()> {
+        let Some(inner) = self.inner.as_mut() else {
+            return Err(given_back());
+        };
+        refresh(inner, self.pool.busy_timeout).await.map_err(translate)
+    }
+
     /// What a stream needs to run a statement by itself. It sets the flag while a statement runs.
     pub(super) fn parts(&mut self) -> Option<(&mut SqliteConnection, &Arc<Pool>, &AtomicBool, &mut bool)> {
         let inner = self.inner.as_mut()?;
@@ -257,6 +274,18 @@ impl Drop for Connection {
             drop(inner);
             drop(writer);
         });
+    }
+}
+
+/// Forgets prepared statements and makes SQLite look at the schema: preparing alone would use the one it remembers.
+async fn refresh(connection: &mut SqliteConnection, wait: Duration) -> Result<(), sqlx::Error> {
+    connection.clear_cached_statements().await?;
+    let mut patience = Patience::new(wait);
+    loop {
+        match connection.execute("select 1 from sqlite_master limit 1").await {
+            Err(error) if is_busy(&error) && patience.pause().await => {}
+            result => return result.map(drop),
+        }
     }
 }
 

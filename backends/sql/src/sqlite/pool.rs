@@ -1,5 +1,6 @@
 //! One SQLite database: its pool of connections and the lock that orders this process's writers.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,11 +30,20 @@ pub(crate) struct Pool {
     /// SQLite has one writer at a time. Writers of one process queue here, in order, instead of polling for the lock.
     writer: Arc<Semaphore>,
     pub(super) shapes: Cache<Shape>,
+    schema: Mutex<SchemaChanges>,
     pub(super) busy_timeout: Duration,
     pub(super) statement_timeout: Duration,
     pub(super) runtime: Handle,
     max_connections: u32,
     shown: String,
+}
+
+/// The changes of the schema by this process.
+#[derive(Debug, Default)]
+struct SchemaChanges {
+    changes: u64,
+    /// The addresses of the connections that have looked at the schema since its last change.
+    refreshed: HashSet<usize>,
 }
 
 impl Pool {
@@ -67,6 +77,7 @@ impl Pool {
             anchor: Mutex::new(anchor),
             writer: Arc::new(Semaphore::new(1)),
             shapes: Cache::new(config.statement_cache),
+            schema: Mutex::default(),
             busy_timeout: config.busy_timeout,
             statement_timeout: config.statement_timeout,
             runtime,
@@ -181,13 +192,27 @@ impl Pool {
         PoolStatus::new(self.connections.size(), idle, self.max_connections)
     }
 
-    /// Forgets what was worked out from the schema, and closes the unused connections, which remember it too.
-    pub(crate) async fn schema_changed(&self) {
+    /// Forgets what was worked out from the schema; every connection forgets its prepared statements before its next use.
+    ///
+    /// The driver would otherwise read rows of an altered table with the columns of before, and panic in its thread.
+    pub(crate) fn schema_changed(&self) {
         self.shapes.clear();
-        while let Some(connection) = self.connections.try_acquire() {
-            if let Err(error) = connection.close().await {
-                tracing::debug!(target: "infra.db", %error, "a connection did not close cleanly");
-            }
+        let mut schema = self.schema.lock().unwrap_or_else(PoisonError::into_inner);
+        schema.changes += 1;
+        schema.refreshed.clear();
+    }
+
+    /// How often the schema had changed, when the connection at this address has not looked at it since.
+    pub(super) fn is_stale(&self, address: usize) -> Option<u64> {
+        let schema = self.schema.lock().unwrap_or_else(PoisonError::into_inner);
+        (schema.changes > 0 && !schema.refreshed.contains(&address)).then_some(schema.changes)
+    }
+
+    /// Notes that a connection has looked at the schema as it was after so many changes.
+    pub(super) fn refreshed(&self, address: usize, changes: u64) {
+        let mut schema = self.schema.lock().unwrap_or_else(PoisonError::into_inner);
+        if schema.changes == changes {
+            schema.refreshed.insert(address);
         }
     }
 
