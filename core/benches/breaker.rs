@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use infra_core::breaker::{BreakerExt, BreakerProvider, Breakers, Config, Force, Outcome, Policy};
+use infra_core::breaker::{BreakerConfig, BreakerExt, BreakerProvider, Breakers, Force, Outcome, Policy};
 use infra_core::{Error, ErrorKind, Result};
 use support::{Case, compare};
 
@@ -27,7 +27,7 @@ async fn refuse() -> Result<u64> {
 
 fn main() {
     let slow_calls = Policy::default().with_slow_calls(Duration::from_secs(1), 0.5);
-    let config = Config::production().with_default_policy(slow_calls);
+    let config = BreakerConfig::production().with_default_policy(slow_calls);
     let breakers = Breakers::new(config).expect("a valid configuration");
     let breaker = breakers.breaker("resource");
     let held_open = breakers.breaker("held open");

@@ -57,7 +57,7 @@ fn get<'a>(name: &'a str, cache: &'a Arc<dyn KeyValue>) -> Case<'a> {
 }
 
 fn breakers() -> Arc<Breakers> {
-    Arc::new(Breakers::new(breaker::Config::production()).expect("a valid configuration"))
+    Arc::new(Breakers::new(breaker::BreakerConfig::production()).expect("a valid configuration"))
 }
 
 fn standard() -> Stack {

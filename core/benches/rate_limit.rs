@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use governor::RateLimiter as Governor;
-use infra_core::rate_limit::{Check, Config, Dependencies, Limiter, LocalBuckets, Quota, RateLimiter, Rule};
+use infra_core::rate_limit::{
+    Check, Limiter, LimiterDependencies, LocalBuckets, Quota, RateLimitConfig, RateLimiter, Rule,
+};
 use support::{Case, compare};
 
 const KEYS: usize = 10_000;
@@ -31,9 +33,9 @@ fn main() {
     let keyed = Governor::keyed(governor::Quota::per_second(rate).allow_burst(burst));
     let quota = Quota::new(10.0, 1_000_000).expect("a valid quota");
     let buckets = LocalBuckets::new(1_000_000);
-    let config = Config::development().with_rule("rule", Rule::new(10.0, 1_000_000));
+    let config = RateLimitConfig::development().with_rule("rule", Rule::new(10.0, 1_000_000));
     let limiter: Arc<dyn RateLimiter> =
-        Arc::new(Limiter::new(config, Dependencies::new()).expect("a valid configuration"));
+        Arc::new(Limiter::new(config, LimiterDependencies::new()).expect("a valid configuration"));
     for key in &keys {
         let _ = keyed.check_key(key);
         buckets.take_now(key, quota, 1).expect("room");

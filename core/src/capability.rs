@@ -102,6 +102,12 @@ pub struct Limits {
     pub ttl_granularity: Duration,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl Limits {
     /// Limits that fit every planned backend: keys of 1 KiB, values of 1 MiB, leases from 1 ms to a year, 100 ms late.
     pub const DEFAULT: Self = Self {

@@ -3,6 +3,7 @@
 // The macro's output says `::infra_core`, in this crate too.
 extern crate self as infra_core;
 
+pub mod assembly;
 pub mod backend;
 pub mod breaker;
 pub mod cache;

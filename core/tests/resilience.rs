@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use infra_core::breaker::{Breaker, BreakerProvider, Breakers, Outcome, State};
 use infra_core::coordination::{ConfigCenter, ConfigCenterExt, ConfigWrite};
-use infra_core::rate_limit::{Dependencies, Limiter, RateLimiterExt};
+use infra_core::rate_limit::{Limiter, LimiterDependencies, RateLimiterExt};
 use infra_core::{breaker, rate_limit};
 use infra_memory::MemoryCoordinator;
 
@@ -54,7 +54,7 @@ async fn breaker_policies_follow_the_centre_without_losing_state() {
     )
     .await;
     put(&*center, "breakers-other/users.json", r#"{"failureThreshold":1}"#).await;
-    let breakers = Breakers::new(breaker::Config::development()).expect("valid");
+    let breakers = Breakers::new(breaker::BreakerConfig::development()).expect("valid");
     let (policies, _following) = breakers
         .follow(center.clone())
         .await
@@ -113,7 +113,11 @@ async fn rate_limit_rules_follow_the_centre_without_losing_buckets() {
         r#"{"send":{"rate":30.0,"capacity":60},"sms":{"rate":0.5,"capacity":2}}"#,
     )
     .await;
-    let limiter = Limiter::new(rate_limit::Config::development(), Dependencies::new()).expect("valid");
+    let limiter = Limiter::new(
+        rate_limit::RateLimitConfig::development(),
+        LimiterDependencies::new(),
+    )
+    .expect("valid");
     let (rules, _following) = limiter.follow(center.clone()).await.expect("the centre is there");
     assert_eq!(limiter.rule_names(), ["login", "send", "sms"]);
     for _ in 0..4 {

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_core::config::{Problems, Validate};
 use infra_core::once::{Claim, ClaimRequest, OnceStatus, OnceStore};
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -21,25 +23,45 @@ mod tests;
 const EXPIRED_PER_CALL: usize = 16;
 
 /// How much an in-process store of idempotent operations remembers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct OnceStoreConfig {
+pub struct MemoryOnceConfig {
     /// The most claims and results together. Default: 1 000 000.
     pub max_entries: usize,
     /// The most bytes of keys and results together. Default: 256 MiB.
     pub max_bytes: usize,
 }
 
-impl Default for OnceStoreConfig {
+impl Default for MemoryOnceConfig {
     fn default() -> Self {
+        Self::development()
+    }
+}
+
+impl Validate for MemoryOnceConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(self.max_entries > 0, "max_entries", "is 0; allow at least one");
+        problems.ensure(self.max_bytes > 0, "max_bytes", "is 0; allow at least one");
+    }
+}
+
+impl MemoryOnceConfig {
+    /// The defaults above.
+    #[must_use]
+    pub const fn development() -> Self {
         Self {
             max_entries: 1_000_000,
             max_bytes: 256 * 1024 * 1024,
         }
     }
-}
 
-impl OnceStoreConfig {
+    /// The same: memory is bounded alike in both profiles.
+    #[must_use]
+    pub const fn production() -> Self {
+        Self::development()
+    }
+
     /// Sets the most claims and results together.
     #[must_use]
     pub const fn with_max_entries(mut self, entries: usize) -> Self {
@@ -74,7 +96,7 @@ struct Shared {
 }
 
 struct State {
-    config: OnceStoreConfig,
+    config: MemoryOnceConfig,
     bytes: usize,
     last_fence: u64,
     entries: HashMap<Arc<str>, Entry>,
@@ -114,12 +136,12 @@ impl MemoryOnceStore {
     /// A store of the default size.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_config(OnceStoreConfig::default())
+        Self::with_config(MemoryOnceConfig::default())
     }
 
     /// A store of another size.
     #[must_use]
-    pub fn with_config(config: OnceStoreConfig) -> Self {
+    pub fn with_config(config: MemoryOnceConfig) -> Self {
         let switch = ServerSwitch::default();
         Self {
             shared: Arc::new(Shared {

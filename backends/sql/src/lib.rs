@@ -9,6 +9,7 @@ mod dsn;
 mod error;
 mod migrate;
 mod observe;
+mod register;
 mod router;
 mod scatter;
 mod sqlite;
@@ -17,6 +18,7 @@ mod transaction;
 
 pub use config::{Durability, SqlConfig};
 pub use database::SqlDatabase;
+pub use register::register;
 
 /// The driver, for what [`SqlDatabase::pool`] gives access to.
 pub use sqlx;

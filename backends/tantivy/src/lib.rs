@@ -15,11 +15,13 @@ mod lookup;
 mod names;
 mod page;
 mod query;
+mod register;
 mod schema;
 mod search;
 mod writer;
 
 pub use config::{Durability, Storage, TantivyConfig};
+pub use register::register;
 pub use search::TantivySearch;
 
 /// The name of this backend in errors and metric labels.

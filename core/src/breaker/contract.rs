@@ -130,10 +130,10 @@ pub trait BreakerExt: Breaker {
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-    /// use infra_core::breaker::{BreakerExt, BreakerProvider, Breakers, Config, Outcome, classify};
+    /// use infra_core::breaker::{BreakerExt, BreakerProvider, Breakers, BreakerConfig, Outcome, classify};
     /// use infra_core::{Error, ErrorKind, Result};
     ///
-    /// let breaker = Breakers::new(Config::development())?.breaker("quota-service");
+    /// let breaker = Breakers::new(BreakerConfig::development())?.breaker("quota-service");
     /// // A service that limits our rate is not unwell.
     /// let classify = |result: &Result<u32>| match result {
     ///     Err(error) if error.kind() == ErrorKind::RateLimited => Outcome::Ignored,

@@ -10,10 +10,10 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! use infra_core::breaker::{BreakerExt, BreakerProvider, Breakers, Config};
+//! use infra_core::breaker::{BreakerExt, BreakerProvider, Breakers, BreakerConfig};
 //! use infra_core::{Error, ErrorKind};
 //!
-//! let breakers = Breakers::new(Config::development())?;
+//! let breakers = Breakers::new(BreakerConfig::development())?;
 //! let users = breakers.breaker("grpc:user-service");
 //!
 //! let answer = users.call(|| async { Err::<(), _>(Error::new(ErrorKind::Unavailable, "connection refused")) }).await;
@@ -43,4 +43,4 @@ pub use contract::{Breaker, BreakerExt, BreakerProvider, Force, State, classify}
 pub use observe::{Reason, Transition};
 pub use permit::{Outcome, Permit, Settlement, Ticket};
 pub use policy::Policy;
-pub use provider::{Breakers, Config, DEFAULT_POLICY, Snapshot};
+pub use provider::{BreakerConfig, Breakers, DEFAULT_POLICY, Snapshot};

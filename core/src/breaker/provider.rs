@@ -27,7 +27,7 @@ const OVERFLOW: &str = "overflow";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Config {
+pub struct BreakerConfig {
     /// Where in the configuration centre the policies are, with a slash at the end: `{name}.json` for one breaker,
     /// `default.json` for all others. Default `breakers/`.
     pub policies_path: String,
@@ -40,14 +40,14 @@ pub struct Config {
     pub default_policy: Policy,
 }
 
-impl Default for Config {
-    /// The same as [`Config::production`].
+impl Default for BreakerConfig {
+    /// The same as [`BreakerConfig::production`].
     fn default() -> Self {
         Self::production()
     }
 }
 
-impl Config {
+impl BreakerConfig {
     /// For a developer's machine; the same numbers as in production.
     #[must_use]
     pub fn development() -> Self {
@@ -94,7 +94,7 @@ impl Config {
     }
 }
 
-impl Validate for Config {
+impl Validate for BreakerConfig {
     /// Finds: a path that does not end with a slash, no breaker at all, and what is wrong with the default policy.
     fn validate(&self, problems: &mut Problems) {
         problems.ensure(
@@ -137,9 +137,9 @@ pub struct Snapshot {
 /// ```
 /// use std::collections::BTreeMap;
 /// use std::time::Duration;
-/// use infra_core::breaker::{Breaker, BreakerProvider, Breakers, Config, Force, Policy, State};
+/// use infra_core::breaker::{Breaker, BreakerProvider, Breakers, BreakerConfig, Force, Policy, State};
 ///
-/// let breakers = Breakers::new(Config::production())?;
+/// let breakers = Breakers::new(BreakerConfig::production())?;
 /// let users = breakers.breaker("grpc:user-service");
 ///
 /// let held_open = Policy::new(3, 1, Duration::from_secs(10)).with_force(Force::Open);
@@ -156,7 +156,7 @@ pub struct Breakers {
 }
 
 struct Shared {
-    config: Config,
+    config: BreakerConfig,
     hub: Arc<Hub>,
     /// Copied when a breaker is added, so that looking one up takes no lock.
     breakers: ArcSwap<HashMap<Arc<str>, Arc<Machine>>>,
@@ -181,7 +181,7 @@ impl Breakers {
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong with `config`.
-    pub fn new(config: Config) -> Result<Self> {
+    pub fn new(config: BreakerConfig) -> Result<Self> {
         Self::with_meter(config, Arc::new(NoMeter))
     }
 
@@ -190,7 +190,7 @@ impl Breakers {
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong with `config`.
-    pub fn with_meter(config: Config, meter: Arc<dyn Meter>) -> Result<Self> {
+    pub fn with_meter(config: BreakerConfig, meter: Arc<dyn Meter>) -> Result<Self> {
         config.check()?;
         let fallback = Arc::new(config.default_policy.clone());
         Ok(Self {

@@ -19,7 +19,7 @@ fn policy() -> Policy {
 }
 
 fn breakers(policy: Policy) -> Breakers {
-    Breakers::new(Config::development().with_default_policy(policy)).expect("a valid policy")
+    Breakers::new(BreakerConfig::development().with_default_policy(policy)).expect("a valid policy")
 }
 
 fn breaker(policy: Policy) -> Arc<dyn Breaker> {
@@ -276,7 +276,7 @@ async fn policies_change_without_losing_state_and_bad_ones_are_refused_whole() {
 
 #[tokio::test(start_paused = true)]
 async fn the_same_name_is_the_same_breaker_and_their_number_is_bounded() {
-    let config = Config::development()
+    let config = BreakerConfig::development()
         .with_max_breakers(2)
         .with_default_policy(policy());
     let breakers = Breakers::new(config).expect("valid");

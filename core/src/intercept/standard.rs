@@ -204,7 +204,7 @@ impl Validate for StackConfig {
 /// use infra_core::intercept::{StackConfig, StandardStack};
 /// use infra_core::telemetry::NoMeter;
 ///
-/// let breakers = Breakers::new(breaker::Config::production())?;
+/// let breakers = Breakers::new(breaker::BreakerConfig::production())?;
 /// let stack = StandardStack::new(StackConfig::production())
 ///     .with_meter(Arc::new(NoMeter))
 ///     .with_breakers(Arc::new(breakers))

@@ -49,7 +49,7 @@ pub enum Compat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct Config {
+pub struct RateLimitConfig {
     /// The service's name, part of every key.
     pub service: String,
     /// Where the buckets of rules are that do not say it themselves.
@@ -73,14 +73,14 @@ pub struct Config {
     pub compat: Compat,
 }
 
-impl Default for Config {
-    /// The same as [`Config::production`].
+impl Default for RateLimitConfig {
+    /// The same as [`RateLimitConfig::production`].
     fn default() -> Self {
         Self::production()
     }
 }
 
-impl Config {
+impl RateLimitConfig {
     /// For a developer's machine: local buckets.
     #[must_use]
     pub fn development() -> Self {
@@ -178,7 +178,7 @@ impl Config {
     }
 }
 
-impl Validate for Config {
+impl Validate for RateLimitConfig {
     /// Finds: no service name, a path that does not end with a slash, a timeout of zero, no bucket at all, invalid rules.
     fn validate(&self, problems: &mut Problems) {
         problems.ensure(!self.service.is_empty(), "service", "must not be empty");

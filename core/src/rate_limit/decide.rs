@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::config::{Config, OnFailure, UnknownRule};
+use super::config::{OnFailure, RateLimitConfig, UnknownRule};
 use super::contract::{Check, RateLimitStore, Take};
 use super::decision::{Basis, Decision};
 use super::key::KeyWriter;
@@ -19,7 +19,7 @@ use crate::telemetry::{Counter, Meter};
 
 /// What all clones of a limiter share.
 pub(super) struct Shared {
-    pub(super) config: Config,
+    pub(super) config: RateLimitConfig,
     pub(super) store: Option<Arc<dyn RateLimitStore>>,
     pub(super) meter: Arc<dyn Meter>,
     pub(super) local: LocalBuckets,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 
-use super::config::Config;
+use super::config::RateLimitConfig;
 use super::contract::{Check, RateLimitStore, RateLimiter};
 use super::decide::{Compiled, Plan, Shared};
 use super::decision::{Basis, Decision};
@@ -38,18 +38,18 @@ const FAILURES: Descriptor = Descriptor::new(
 
 /// What a [`Limiter`] needs besides its configuration.
 #[derive(Debug, Clone)]
-pub struct Dependencies {
+pub struct LimiterDependencies {
     store: Option<Arc<dyn RateLimitStore>>,
     meter: Arc<dyn Meter>,
 }
 
-impl Default for Dependencies {
+impl Default for LimiterDependencies {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Dependencies {
+impl LimiterDependencies {
     /// No shared store, and no metrics.
     #[must_use]
     pub fn new() -> Self {
@@ -88,7 +88,7 @@ impl Limiter {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) lists everything that is wrong with `config`; a distributed mode or rule
     /// without a store is.
-    pub fn new(config: Config, dependencies: Dependencies) -> Result<Self> {
+    pub fn new(config: RateLimitConfig, dependencies: LimiterDependencies) -> Result<Self> {
         config.check()?;
         if config.mode == Mode::Distributed && dependencies.store.is_none() {
             return Err(Error::invalid_config(
@@ -96,7 +96,7 @@ impl Limiter {
             )
             .at(COMPONENT, "local", "new"));
         }
-        let Dependencies { store, meter } = dependencies;
+        let LimiterDependencies { store, meter } = dependencies;
         let limits = Limits::DEFAULT;
         let limiter = Self {
             shared: Arc::new(Shared {
@@ -126,7 +126,7 @@ impl Limiter {
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind.
-    pub async fn connect(config: Config, dependencies: Dependencies) -> Result<Self> {
+    pub async fn connect(config: RateLimitConfig, dependencies: LimiterDependencies) -> Result<Self> {
         let limiter = Self::new(config, dependencies)?;
         limiter.health().await?;
         Ok(limiter)

@@ -8,10 +8,10 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
-//! use infra_core::rate_limit::{Config, Dependencies, Limiter, RateLimiterExt, Rule};
+//! use infra_core::rate_limit::{RateLimitConfig, LimiterDependencies, Limiter, RateLimiterExt, Rule};
 //!
-//! let config = Config::development().with_rule("send_message", Rule::new(30.0, 60));
-//! let limiter = Limiter::new(config, Dependencies::new())?;
+//! let config = RateLimitConfig::development().with_rule("send_message", Rule::new(30.0, 60));
+//! let limiter = Limiter::new(config, LimiterDependencies::new())?;
 //!
 //! let decision = limiter.check("user:123", "send_message").await?;
 //! assert!(decision.allowed);
@@ -36,10 +36,10 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compat, Config, OnFailure, UnknownRule};
+pub use config::{Compat, OnFailure, RateLimitConfig, UnknownRule};
 pub use contract::{Check, RateLimitStore, RateLimiter, RateLimiterExt, Take};
 pub use decision::{Basis, Decision};
-pub use limiter::{Dependencies, Limiter};
+pub use limiter::{Limiter, LimiterDependencies};
 pub use local::LocalBuckets;
 pub use quota::Quota;
 pub use rule::{Mode, Rule, RuleFile};

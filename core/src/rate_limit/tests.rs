@@ -21,12 +21,12 @@ fn quota(rate: f64, capacity: u64) -> Quota {
     Quota::new(rate, capacity).expect("a valid quota")
 }
 
-fn limiter(config: Config) -> Limiter {
-    Limiter::new(config, Dependencies::new()).expect("a valid configuration")
+fn limiter(config: RateLimitConfig) -> Limiter {
+    Limiter::new(config, LimiterDependencies::new()).expect("a valid configuration")
 }
 
 fn local(rate: f64, capacity: u64) -> Limiter {
-    limiter(Config::development().with_rule("rule", Rule::new(rate, capacity)))
+    limiter(RateLimitConfig::development().with_rule("rule", Rule::new(rate, capacity)))
 }
 
 /// A shared store that fails on command.
@@ -80,10 +80,10 @@ impl RateLimitStore for Store {
 }
 
 fn distributed(store: &Arc<Store>, on_failure: OnFailure) -> Limiter {
-    let config = Config::production()
+    let config = RateLimitConfig::production()
         .with_rule("rule", Rule::new(0.001, 2))
         .with_on_failure(on_failure);
-    let dependencies = Dependencies::new().with_store(Arc::clone(store) as Arc<dyn RateLimitStore>);
+    let dependencies = LimiterDependencies::new().with_store(Arc::clone(store) as Arc<dyn RateLimitStore>);
     Limiter::new(config, dependencies).expect("valid")
 }
 
@@ -130,7 +130,7 @@ fn racers_spend_each_token_once() {
 
 #[tokio::test(start_paused = true)]
 async fn several_checks_take_all_or_nothing() {
-    let config = Config::development()
+    let config = RateLimitConfig::development()
         .with_rule("wide", Rule::new(1.0, 10))
         .with_rule("narrow", Rule::new(1.0, 1));
     let limiter = limiter(config);
@@ -221,7 +221,7 @@ async fn what_can_never_pass_is_refused_before_anything_is_taken() {
 async fn an_unknown_rule_denies_unless_configured_otherwise() {
     let denied = local(1.0, 1).check("user", "typo").await.expect("a decision");
     assert_eq!((denied.allowed, denied.basis), (false, Basis::UnknownRule));
-    let config = Config::development().with_unknown_rule(UnknownRule::Allow);
+    let config = RateLimitConfig::development().with_unknown_rule(UnknownRule::Allow);
     assert!(
         limiter(config)
             .check("user", "typo")
@@ -330,15 +330,20 @@ async fn two_limiters_share_the_store_in_one_trip_per_decision() {
 
 #[test]
 fn production_needs_a_store_and_both_profiles_are_otherwise_valid() {
-    let error = Limiter::new(Config::production(), Dependencies::new()).expect_err("no store");
+    let error =
+        Limiter::new(RateLimitConfig::production(), LimiterDependencies::new()).expect_err("no store");
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     let store = Store::new() as Arc<dyn RateLimitStore>;
-    Limiter::new(Config::production(), Dependencies::new().with_store(store)).expect("valid");
-    let mut config = Config::development()
+    Limiter::new(
+        RateLimitConfig::production(),
+        LimiterDependencies::new().with_store(store),
+    )
+    .expect("valid");
+    let mut config = RateLimitConfig::development()
         .with_rules_path("no-slash")
         .with_max_buckets(0);
     config.service.clear();
-    let error = Limiter::new(config, Dependencies::new()).expect_err("invalid");
+    let error = Limiter::new(config, LimiterDependencies::new()).expect_err("invalid");
     assert!(error.message().starts_with("3 problems"), "{error}");
 }
 

@@ -129,7 +129,7 @@ async fn an_empty_budget_stops_repetitions_for_all_who_share_it() {
 }
 
 fn breakers(failure_threshold: u32) -> Arc<Breakers> {
-    let mut config = breaker::Config::production();
+    let mut config = breaker::BreakerConfig::production();
     config.default_policy = breaker::Policy::new(failure_threshold, 1, Duration::from_secs(10));
     Arc::new(Breakers::new(config).unwrap())
 }

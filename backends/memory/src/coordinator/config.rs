@@ -12,15 +12,15 @@ const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 /// ```
 /// use std::time::Duration;
 /// use infra_core::config::Validate;
-/// use infra_memory::CoordinatorConfig;
+/// use infra_memory::MemoryCoordinatorConfig;
 ///
-/// let config = CoordinatorConfig::development().with_instance_id_quarantine(Duration::from_secs(1));
+/// let config = MemoryCoordinatorConfig::development().with_instance_id_quarantine(Duration::from_secs(1));
 /// assert!(config.check().is_ok());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct CoordinatorConfig {
+pub struct MemoryCoordinatorConfig {
     /// The most configuration keys, registered instances and leased instance ids, each. Default: 100 000.
     pub max_entries: usize,
     /// The most bytes of configuration keys and values together. Default: 64 MiB.
@@ -42,13 +42,13 @@ pub struct CoordinatorConfig {
     pub instance_id_quarantine: Duration,
 }
 
-impl Default for CoordinatorConfig {
+impl Default for MemoryCoordinatorConfig {
     fn default() -> Self {
         Self::development()
     }
 }
 
-impl CoordinatorConfig {
+impl MemoryCoordinatorConfig {
     /// The defaults above.
     #[must_use]
     pub const fn development() -> Self {
@@ -127,7 +127,7 @@ impl CoordinatorConfig {
     }
 }
 
-impl Validate for CoordinatorConfig {
+impl Validate for MemoryCoordinatorConfig {
     fn validate(&self, problems: &mut Problems) {
         for (path, size) in [
             ("max_entries", self.max_entries),

@@ -8,7 +8,7 @@ use infra_core::watch::{Watch, WatchEvent};
 use infra_core::{Error, ErrorKind, Result, async_trait};
 
 use super::feed::{Feed, FeedLimits};
-use super::{CoordinatorConfig, MemoryCoordinator, locked};
+use super::{MemoryCoordinator, MemoryCoordinatorConfig, locked};
 
 /// As many writes as etcd takes in one transaction.
 const MAX_WRITES: usize = 128;
@@ -24,7 +24,7 @@ pub(super) struct ConfigStore {
 }
 
 impl ConfigStore {
-    pub(super) fn new(config: &CoordinatorConfig, limits: FeedLimits) -> Self {
+    pub(super) fn new(config: &MemoryCoordinatorConfig, limits: FeedLimits) -> Self {
         Self {
             max_entries: config.max_entries,
             max_bytes: config.max_config_bytes,

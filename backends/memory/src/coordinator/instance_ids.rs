@@ -10,7 +10,7 @@ use infra_core::lease::{Lease, LeaseKeeper, LeaseOptions};
 use infra_core::{Error, ErrorKind, Result, Retry, async_trait};
 use tokio::time::Instant;
 
-use super::{CoordinatorConfig, MemoryCoordinator, Server, locked};
+use super::{MemoryCoordinator, MemoryCoordinatorConfig, Server, locked};
 use crate::link::Link;
 
 /// Who has which number.
@@ -43,7 +43,7 @@ enum Slot {
 }
 
 impl Numbers {
-    pub(super) fn new(config: &CoordinatorConfig) -> Self {
+    pub(super) fn new(config: &MemoryCoordinatorConfig) -> Self {
         Self {
             max_entries: config.max_entries,
             ttl: config.instance_id_ttl,

@@ -32,7 +32,7 @@ use instance_ids::Numbers;
 use registrations::Registrations;
 use registry::Reaper;
 
-pub use config::CoordinatorConfig;
+pub use config::MemoryCoordinatorConfig;
 pub use faults::CoordinatorFaults;
 
 /// Shorter leases than this cannot be kept alive with timers of one millisecond.
@@ -66,7 +66,7 @@ pub struct MemoryCoordinator {
 /// What all clients share.
 #[derive(Debug)]
 struct Server {
-    config: CoordinatorConfig,
+    config: MemoryCoordinatorConfig,
     switch: ServerSwitch,
     last_client: AtomicU64,
     locks: LockTable,
@@ -104,14 +104,14 @@ impl MemoryCoordinator {
     /// A server of its own with the default configuration, and a client of it.
     #[must_use]
     pub fn new() -> Self {
-        Self::start(CoordinatorConfig::default())
+        Self::start(MemoryCoordinatorConfig::default())
     }
 
     /// A server of its own, and a client of it.
     ///
     /// # Errors
     /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) names every value that cannot work.
-    pub fn with_config(config: CoordinatorConfig) -> Result<Self> {
+    pub fn with_config(config: MemoryCoordinatorConfig) -> Result<Self> {
         config
             .check()
             .map_err(|error| error.at("coordinator", crate::BACKEND, "with_config"))?;
@@ -130,7 +130,7 @@ impl MemoryCoordinator {
         self.client.locks.table()
     }
 
-    fn start(config: CoordinatorConfig) -> Self {
+    fn start(config: MemoryCoordinatorConfig) -> Self {
         let limits = FeedLimits {
             history: config.history,
             watches: config.max_watches,

@@ -147,7 +147,9 @@ async fn waiting_ends_with_any_change_at_once_and_by_itself_when_the_claim_ends(
 
 #[tokio::test(start_paused = true)]
 async fn memory_is_bounded_and_expired_entries_make_room() {
-    let config = OnceStoreConfig::default().with_max_entries(3).with_max_bytes(100);
+    let config = MemoryOnceConfig::default()
+        .with_max_entries(3)
+        .with_max_bytes(100);
     let store = MemoryOnceStore::with_config(config);
     for key in ["a", "b", "c"] {
         claim(&store, key, "x").await;

@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use infra_core::capability::Limits;
-use infra_core::{Error, Result};
+use infra_core::config::{Problems, Validate, humane};
+use serde::{Deserialize, Serialize};
 
 /// What a send to a full topic does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overflow {
     /// It waits, first come first served, until there is room. The caller bounds the wait by dropping the future.
@@ -24,12 +26,14 @@ pub enum Overflow {
 /// allow.
 ///
 /// ```
+/// use infra_core::config::Validate;
 /// use infra_memory::{MemoryQueueConfig, Overflow};
 ///
 /// let config = MemoryQueueConfig::development().with_capacity_messages(1000).with_overflow(Overflow::Refuse);
-/// assert!(config.validate().is_ok());
+/// assert!(config.check().is_ok());
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct MemoryQueueConfig {
     /// Partitions of a topic that is created without their number. Default: 8.
@@ -48,13 +52,16 @@ pub struct MemoryQueueConfig {
     /// What a send to a full topic does. Default: it waits.
     pub overflow: Overflow,
     /// How long a message is kept that no group has asked for. Default: 1 hour.
+    #[serde(with = "humane")]
     pub retention: Duration,
     /// How many settled messages of a topic are kept for groups that are created late; with zero the queue does not
     /// declare [`Replay`](infra_core::capability::Capability::Replay). Default: 1000.
     pub replay_messages: usize,
     /// How long a member may go on with messages of a partition that moves to another member. Default: 30 s.
+    #[serde(with = "humane")]
     pub rebalance_timeout: Duration,
-    /// The largest names, keys, payloads and delays. Default: [`Limits::DEFAULT`].
+    /// The largest names, keys, payloads and delays; set in code only. Default: [`Limits::DEFAULT`].
+    #[serde(skip)]
     pub limits: Limits,
 }
 
@@ -153,29 +160,26 @@ impl MemoryQueueConfig {
         self.limits = limits;
         self
     }
+}
 
-    /// Reports every problem at once.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](infra_core::ErrorKind::InvalidConfig) names each setting that can never work.
-    pub fn validate(&self) -> Result<()> {
-        let mut problems = Vec::new();
-        for (name, value) in [
+impl Validate for MemoryQueueConfig {
+    fn validate(&self, problems: &mut Problems) {
+        for (path, value) in [
             ("max_topics", self.max_topics),
             ("max_groups", self.max_groups),
             ("capacity_messages", self.capacity_messages),
         ] {
-            if value == 0 {
-                problems.push(format!("{name} is 0; give at least 1"));
-            }
+            problems.ensure(value > 0, path, "is 0; give at least 1");
         }
-        for (name, value) in [
+        for (path, value) in [
             ("capacity_messages", self.capacity_messages),
             ("capacity_bytes", self.capacity_bytes),
         ] {
-            if value > MAX_CAPACITY {
-                problems.push(format!("{name} is {value}; give at most {MAX_CAPACITY}"));
-            }
+            problems.ensure(
+                value <= MAX_CAPACITY,
+                path,
+                format!("is {value}; give at most {MAX_CAPACITY}"),
+            );
         }
         // A message is its key, payload and headers, each within its limit.
         let largest = self
@@ -183,27 +187,19 @@ impl MemoryQueueConfig {
             .max_value_bytes
             .saturating_mul(2)
             .saturating_add(self.limits.max_key_bytes);
-        if self.capacity_bytes < largest {
-            problems.push(format!(
-                "capacity_bytes is {}, too little for one message of the largest size ({largest}); raise it or lower limits",
+        problems.ensure(
+            self.capacity_bytes >= largest,
+            "capacity_bytes",
+            format!(
+                "is {}, too little for one message of the largest size ({largest}); raise it or lower limits",
                 self.capacity_bytes
-            ));
-        }
-        if self.retention.is_zero() {
-            problems.push(
-                "retention is zero, so that messages vanish before a group can ask for them".to_owned(),
-            );
-        }
-        if problems.is_empty() {
-            return Ok(());
-        }
-        Err(
-            Error::invalid_config(format!("the queue's configuration: {}", problems.join("; "))).at(
-                "queue",
-                crate::BACKEND,
-                "open",
             ),
-        )
+        );
+        problems.ensure(
+            !self.retention.is_zero(),
+            "retention",
+            "is zero, so that messages vanish before a group can ask for them",
+        );
     }
 }
 

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infra_core::capability::Capabilities;
+use infra_core::config::Validate as _;
 use infra_core::queue::runtime::Subscriptions;
 use infra_core::queue::{Consumer, MessageQueue, Producer, TopicAdmin};
 use infra_core::telemetry::{Meter, NoMeter};
@@ -101,7 +102,7 @@ impl MemoryQueue {
     /// # Errors
     /// As [`MemoryQueue::with_config`].
     pub fn with_meter(config: MemoryQueueConfig, meter: Arc<dyn Meter>) -> Result<Self> {
-        config.validate()?;
+        config.check()?;
         Ok(Self::open(config, meter))
     }
 

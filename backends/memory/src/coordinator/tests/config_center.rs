@@ -7,7 +7,7 @@ use infra_core::coordination::{
 use infra_core::{Backend, ErrorKind};
 
 use super::*;
-use crate::{CoordinatorConfig, MemoryCoordinator};
+use crate::{MemoryCoordinator, MemoryCoordinatorConfig};
 
 fn value(entry: &ConfigEntry) -> &[u8] {
     &entry.value
@@ -194,7 +194,7 @@ async fn a_value_that_does_not_decode_names_its_key() {
 
 #[tokio::test(start_paused = true)]
 async fn room_is_bounded() {
-    let config = CoordinatorConfig::default()
+    let config = MemoryCoordinatorConfig::default()
         .with_max_entries(2)
         .with_max_config_bytes(100);
     let center = MemoryCoordinator::with_config(config).expect("valid");
@@ -221,7 +221,7 @@ async fn room_is_bounded() {
             .expect("replaced");
     }
     let none = MemoryCoordinator::with_config(
-        CoordinatorConfig::default()
+        MemoryCoordinatorConfig::default()
             .with_max_locks(0)
             .with_watch_buffer(0),
     );
@@ -234,7 +234,7 @@ async fn room_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_starts_after_its_revision_and_a_forgotten_one_begins_with_reset() {
-    let config = CoordinatorConfig::default().with_history(4);
+    let config = MemoryCoordinatorConfig::default().with_history(4);
     let center = MemoryCoordinator::with_config(config).expect("valid");
     let versions = [
         put(&center, "k", "1").await,
@@ -267,7 +267,7 @@ async fn a_watch_starts_after_its_revision_and_a_forgotten_one_begins_with_reset
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_and_a_dropped_watch_is_unsubscribed() {
-    let config = CoordinatorConfig::default()
+    let config = MemoryCoordinatorConfig::default()
         .with_watch_buffer(2)
         .with_max_watches(3);
     let center = MemoryCoordinator::with_config(config).expect("valid");

@@ -7,7 +7,7 @@ use infra_core::{Backend, ErrorKind, Result};
 use tokio::time::Instant;
 
 use super::*;
-use crate::{CoordinatorConfig, MemoryCoordinator};
+use crate::{MemoryCoordinator, MemoryCoordinatorConfig};
 
 const TTL: Duration = Duration::from_secs(30);
 const QUARANTINE: Duration = Duration::from_secs(5);
@@ -132,8 +132,8 @@ async fn shutdown_and_drop_give_numbers_back() {
 
 #[tokio::test(start_paused = true)]
 async fn bad_arguments_are_refused_and_memory_is_bounded() {
-    let ids =
-        MemoryCoordinator::with_config(CoordinatorConfig::default().with_max_entries(3)).expect("valid");
+    let ids = MemoryCoordinator::with_config(MemoryCoordinatorConfig::default().with_max_entries(3))
+        .expect("valid");
     #[expect(clippy::reversed_empty_ranges, reason = "that is what is refused")]
     for (service, range) in [("", 0..=1), ("users", 5..=4)] {
         let error = ids
