@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use infra_core::assembly::{Backends, Infra};
 use infra_core::config::Profile;
+use infra_core::coordination::{Instance, Registration};
 use infra_core::error::{Error, ErrorKind, Result};
 use infra_core::lifecycle::{HealthReport, Signals};
 use infra_core::log::{self, LogGuard};
@@ -41,6 +43,11 @@ impl Purpose {
         }
     }
 }
+
+/// Where the configuration centre has the log levels.
+const LOG_LEVELS: &str = "config/message-service/log-levels";
+/// How long a crashed instance stays in the registry.
+const REGISTRATION_TTL: Duration = Duration::from_secs(15);
 
 /// The backends this program was compiled with.
 #[must_use]
@@ -90,7 +97,7 @@ impl MessageApp {
         )
         .await?;
         let deliveries = Arc::new(DeliveryLog::default());
-        match start(&config, &mut infra, purpose, &deliveries).await {
+        match start(&config, &mut infra, purpose, &deliveries, &log).await {
             Ok((service, store)) => Ok(Self {
                 infra,
                 meter,
@@ -150,6 +157,25 @@ impl MessageApp {
         }
     }
 
+    /// Makes this instance known to those who look for the service; `None` for one that listens on every address, which
+    /// says nothing about where others reach it.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn register(&self, service: &str, address: SocketAddr) -> Result<Option<Registration>> {
+        if address.ip().is_unspecified() {
+            tracing::warn!(%address, "not registered: listen on the address by which others reach this instance");
+            return Ok(None);
+        }
+        let id = self.infra.ids().uuid().to_string();
+        let instance = Instance::new(service, id, address.ip().to_string(), address.port());
+        self.infra
+            .coordinator()
+            .register(instance, REGISTRATION_TTL)
+            .await
+            .map(Some)
+    }
+
     /// Drains the consumer, then closes every component in reverse order.
     ///
     /// # Errors
@@ -165,7 +191,18 @@ async fn start(
     infra: &mut Infra,
     purpose: Purpose,
     deliveries: &Arc<DeliveryLog>,
+    log: &LogGuard,
 ) -> Result<(Arc<MessageService>, MessageStore)> {
+    let levels = log
+        .handle()
+        .hot_reload()?
+        .follow(infra.coordinator().clone(), LOG_LEVELS)
+        .await?;
+    infra.lifecycle_mut().push_stop("log levels", move |_| {
+        drop(levels);
+        Box::pin(async { Ok(()) })
+    });
+
     let store = MessageStore::open(infra.database().clone()).await?;
     let timeline = Timeline::new(infra.cache().clone());
     let reviewer = Arc::new(WordList::new(&config.moderation.forbidden));
@@ -214,8 +251,10 @@ pub async fn serve(
     // Before anything else: a port in use should cost nothing.
     let listener = bind(address).await?;
     let patience = config.infra.shutdown_deadline;
+    let service_name = config.service.clone();
     let app = MessageApp::open(config, profile, Purpose::Serve).await?;
     let local = listener.local_addr().unwrap_or(address);
+    let registration = app.register(&service_name, local).await?;
     announce(&banner(&app, local, profile));
     let stop = signals.stop().clone();
     let serving =
@@ -225,6 +264,11 @@ pub async fn serve(
         // A client that never finishes its request does not keep the service from ending.
         () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => Ok(()),
     };
+    if let Some(registration) = registration
+        && let Err(error) = registration.deregister().await
+    {
+        tracing::warn!(%error, "the instance stays in the registry until its time to live has passed");
+    }
     let closed = app.shutdown().await;
     served.map_err(|source| Error::new(ErrorKind::Internal, "the HTTP server failed").with_source(source))?;
     closed
