@@ -1,4 +1,4 @@
-//! Every primitive of `infra-core` in one process: the embedded default of services, and what fakes and examples use.
+#![doc = include_str!("../README.md")]
 
 mod cache;
 mod coordinator;

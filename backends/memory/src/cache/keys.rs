@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use infra_core::cache::{Keys, ScanPage};
 use infra_core::{Error, Result, Ttl};
 
-use super::store::deadline;
+use super::store::{Key, deadline};
 use super::{MemoryCache, run};
 
 /// Marks a scan's cursor; the last key of the page follows.
@@ -97,7 +97,7 @@ impl MemoryCache {
     /// The `limit` least keys behind `after`. The order makes the cursor hold when keys come and go between pages.
     fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> ScanPage {
         let prefix = self.prefixed(prefix);
-        let mut least: BinaryHeap<Arc<Box<str>>> = BinaryHeap::new();
+        let mut least: BinaryHeap<Arc<Key>> = BinaryHeap::new();
         let mut more = false;
         for key in self.store.live_keys() {
             if !key.starts_with(&*prefix) || after.is_some_and(|after| **key <= *after) {

@@ -5,6 +5,7 @@
 mod batch;
 mod bloom;
 mod config;
+mod due;
 mod hashes;
 mod keys;
 mod locks;
@@ -38,6 +39,7 @@ use crate::locks::{LockClient, LockTable};
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 
 /// Runs one operation, and says where its error happened.
+#[inline]
 fn run<T>(operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     work().map_err(|error| error.at("cache", BACKEND, operation))
 }
@@ -54,7 +56,7 @@ fn run<T>(operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T
 ///
 /// # Expiry
 /// An expired key is never returned, from the very instant of its deadline on tokio's clock (tests may pause it). Its
-/// memory is reclaimed a little later, in small steps beside other calls; there is no sweep and no background task.
+/// memory is reclaimed a little later, in small steps beside other writes; there is no sweep and no background task.
 ///
 /// # Consistency
 /// Every operation on one key is atomic, and every [batch](infra_core::cache::Scripts::atomically) over any keys: no
@@ -165,12 +167,14 @@ impl MemoryCache {
     }
 
     /// The key as the keyspace knows it, once the cache is open and the key is acceptable. Borrowed without a prefix.
+    #[inline]
     fn key<'k>(&self, key: &'k str) -> Result<Cow<'k, str>> {
         self.store.check_open()?;
         self.limits().check_key("key", key)?;
         Ok(self.prefixed(key))
     }
 
+    #[inline]
     fn prefixed<'k>(&self, key: &'k str) -> Cow<'k, str> {
         if self.prefix.is_empty() {
             return Cow::Borrowed(key);

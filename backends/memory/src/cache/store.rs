@@ -4,19 +4,18 @@
 //! another `insert` nor a read-modify-write. A batch takes all its stripes and announces itself, so that a reader that
 //! overlapped it reads again behind it and never sees half of it.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use infra_core::{Error, ErrorKind, Result, Ttl};
-use moka::policy::{EvictionPolicy, Expiry};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::config::MemoryCacheConfig;
+use super::due::DueList;
 use super::value::{Kind, Shared, Structure, Value};
 
 /// How many locks the keys share; a power of two.
@@ -25,20 +24,14 @@ const STRIPES: usize = 256;
 /// What a key costs beside its own bytes and those of its value: moka's nodes and our entry.
 const ENTRY_BYTES: usize = 160;
 
-/// How much longer than its time to live moka keeps an entry, by moka's own clock.
-///
-/// Expiry is decided on read, by tokio's clock. Moka reclaims the memory of what nobody reads any more, and must not
-/// run ahead of tokio's clock where that is paused, hence the grace.
-const RECLAIM_GRACE: Duration = Duration::from_secs(30);
-
 /// One batch in progress.
 const BATCH_ACTIVE: u64 = 1;
 
 /// One batch begun, ever; the bits below count those in progress.
 const BATCH_BEGUN: u64 = 1 << 16;
 
-/// A whole key, prefix included.
-type Key = Box<str>;
+/// A whole key, prefix included; shared with the list of what is due.
+pub(super) type Key = Arc<str>;
 
 /// What moka holds for a key. The weight is fixed when the entry is put, since moka weighs under locks of its own.
 #[derive(Debug, Clone)]
@@ -49,8 +42,21 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn is_live(&self) -> bool {
+    #[inline]
+    pub(super) fn is_live(&self) -> bool {
         self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    /// The string, unless it expired.
+    #[inline]
+    fn into_string(self, key: &str) -> Result<Option<Bytes>> {
+        if !self.is_live() {
+            return Ok(None);
+        }
+        match self.value {
+            Value::String(bytes) => Ok(Some(bytes)),
+            other => Err(wrong_kind(key, other.kind(), Kind::String)),
+        }
     }
 
     /// How long it will live.
@@ -67,37 +73,12 @@ pub(super) fn deadline(ttl: Ttl) -> Option<Instant> {
     ttl.duration().and_then(|ttl| Instant::now().checked_add(ttl))
 }
 
-/// Tells moka when the memory of an entry may be reclaimed.
-struct Reclaim;
-
-impl Reclaim {
-    fn after(entry: &Entry) -> Option<Duration> {
-        entry.ttl().duration().map(|remaining| remaining + RECLAIM_GRACE)
-    }
-}
-
-impl Expiry<Key, Entry> for Reclaim {
-    fn expire_after_create(&self, _: &Key, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
-        Self::after(entry)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Key,
-        entry: &Entry,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Self::after(entry)
-    }
-}
-
 /// The keyspace that a cache and its scopes share.
 #[derive(Debug)]
 pub(super) struct Store {
-    entries: Cache<Key, Entry>,
+    entries: Cache<Key, Entry, RandomState>,
     stripes: Box<[Mutex<()>]>,
-    hasher: RandomState,
+    due: DueList,
     batches: AtomicU64,
     closed: AtomicBool,
     max_bytes: u64,
@@ -113,12 +94,12 @@ impl Store {
             .weigher(|_: &Key, entry: &Entry| entry.weight)
             // Not TinyLFU, which may refuse a new key right after it was written.
             .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Reclaim)
-            .build();
+            // Seeded at random like the standard library's, and faster on short keys.
+            .build_with_hasher(RandomState::default());
         Self {
             entries,
             stripes: std::iter::repeat_with(|| Mutex::new(())).take(STRIPES).collect(),
-            hasher: RandomState::new(),
+            due: DueList::new(STRIPES, config.max_entries),
             batches: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             max_bytes: config.max_bytes,
@@ -126,6 +107,7 @@ impl Store {
         }
     }
 
+    #[inline]
     pub(super) fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Error::closed("the in-process cache"));
@@ -147,14 +129,11 @@ impl Store {
     }
 
     /// The string under a key; the hot path.
+    #[inline]
     pub(super) fn string(&self, key: &str) -> Result<Option<Bytes>> {
-        match self.read(key) {
+        match self.outside_batches(key, || self.entries.get(key)) {
             None => Ok(None),
-            Some(Entry {
-                value: Value::String(bytes),
-                ..
-            }) => Ok(Some(bytes)),
-            Some(entry) => Err(wrong_kind(key, entry.value.kind(), Kind::String)),
+            Some(entry) => entry.into_string(key),
         }
     }
 
@@ -176,6 +155,7 @@ impl Store {
     }
 
     /// Reads, and reads again behind the key's stripe if a batch was in progress at any moment of the first attempt.
+    #[inline]
     fn outside_batches<R>(&self, key: &str, read: impl Fn() -> R) -> R {
         let before = self.batches.load(Ordering::Acquire);
         if before.is_multiple_of(BATCH_BEGUN) {
@@ -186,22 +166,29 @@ impl Store {
                 return result;
             }
         }
-        let _stripe = self.lock(self.stripe(key));
+        self.behind_stripe(key, read)
+    }
+
+    #[cold]
+    fn behind_stripe<R>(&self, key: &str, read: impl Fn() -> R) -> R {
+        let _stripe = self.lock(stripe(key));
         read()
     }
 
     /// Takes the stripe of a key, to change what is under it.
     pub(super) fn slot<'s>(&'s self, key: &'s str) -> Slot<'s> {
+        let stripe = stripe(key);
         Slot {
             store: self,
             key,
-            _stripe: Some(self.lock(self.stripe(key))),
+            stripe,
+            _held: Some(self.lock(stripe)),
         }
     }
 
     /// Takes the stripes of all keys in one order, and announces a batch.
     pub(super) fn begin_batch<'k>(&self, keys: impl Iterator<Item = &'k str>) -> BatchGuard<'_> {
-        let mut stripes: Vec<usize> = keys.map(|key| self.stripe(key)).collect();
+        let mut stripes: Vec<usize> = keys.map(stripe).collect();
         stripes.sort_unstable();
         stripes.dedup();
         let stripes = stripes.into_iter().map(|stripe| self.lock(stripe)).collect();
@@ -214,7 +201,7 @@ impl Store {
     }
 
     /// Every live key, in no order; neither counts as a use of the key.
-    pub(super) fn live_keys(&self) -> impl Iterator<Item = Arc<Box<str>>> + '_ {
+    pub(super) fn live_keys(&self) -> impl Iterator<Item = Arc<Key>> + '_ {
         self.entries
             .iter()
             .filter(|(_, entry)| entry.is_live())
@@ -244,27 +231,6 @@ impl Store {
             .saturating_add(bytes as u64)
             .saturating_add(ENTRY_BYTES as u64);
         weight.max(self.least_weight)
-    }
-
-    fn put(&self, key: &str, value: Value, deadline: Option<Instant>, bytes: usize) {
-        let weight = u32::try_from(self.weigh(key, bytes)).unwrap_or(u32::MAX);
-        self.restore(
-            key,
-            Entry {
-                value,
-                deadline,
-                weight,
-            },
-        );
-    }
-
-    fn restore(&self, key: &str, entry: Entry) {
-        self.entries.insert(Box::from(key), entry);
-    }
-
-    fn stripe(&self, key: &str) -> usize {
-        let hash = self.hasher.hash_one(key);
-        usize::try_from(hash % STRIPES as u64).unwrap_or_default()
     }
 
     fn lock(&self, stripe: usize) -> MutexGuard<'_, ()> {
@@ -297,7 +263,8 @@ impl<'s> BatchGuard<'s> {
         Slot {
             store: self.store,
             key,
-            _stripe: None,
+            stripe: stripe(key),
+            _held: None,
         }
     }
 }
@@ -307,7 +274,9 @@ impl<'s> BatchGuard<'s> {
 pub(super) struct Slot<'s> {
     store: &'s Store,
     key: &'s str,
-    _stripe: Option<MutexGuard<'s, ()>>,
+    stripe: usize,
+    /// Nothing in a batch, which holds all its stripes itself.
+    _held: Option<MutexGuard<'s, ()>>,
 }
 
 impl Slot<'_> {
@@ -333,7 +302,7 @@ impl Slot<'_> {
     pub(super) fn put_string(&self, value: Bytes, deadline: Option<Instant>) -> Result<()> {
         let bytes = value.len();
         self.store.check_fits(self.key, bytes)?;
-        self.store.put(self.key, Value::String(value), deadline, bytes);
+        self.put(Value::String(value), deadline, bytes);
         Ok(())
     }
 
@@ -342,7 +311,7 @@ impl Slot<'_> {
         let Some(entry) = self.entry() else {
             return false;
         };
-        self.store.restore(self.key, Entry { deadline, ..entry });
+        self.insert(Entry { deadline, ..entry });
         true
     }
 
@@ -357,7 +326,7 @@ impl Slot<'_> {
     /// Puts back what was there before; for a batch that failed.
     pub(super) fn restore(&self, entry: Option<Entry>) {
         match entry {
-            Some(entry) => self.store.restore(self.key, entry),
+            Some(entry) => self.insert(entry),
             None => self.store.entries.invalidate(self.key),
         }
     }
@@ -392,10 +361,10 @@ impl Slot<'_> {
         drop(structure);
         match entry {
             None if empty => {}
-            None => self.store.put(self.key, T::into_value(shared), None, bytes),
+            None => self.put(T::into_value(shared), None, bytes),
             Some(_) if empty => self.store.entries.invalidate(self.key),
             Some(entry) if self.is_misjudged(&entry, bytes) => {
-                self.store.put(self.key, entry.value, entry.deadline, bytes);
+                self.put(entry.value, entry.deadline, bytes);
             }
             Some(_) => {}
         }
@@ -406,7 +375,35 @@ impl Slot<'_> {
     pub(super) fn put_structure<T: Structure>(&self, structure: T) {
         let bytes = structure.bytes();
         let value = T::into_value(Shared::new(structure));
-        self.store.put(self.key, value, None, bytes);
+        self.put(value, None, bytes);
+    }
+
+    fn put(&self, value: Value, deadline: Option<Instant>, bytes: usize) {
+        let weight = u32::try_from(self.store.weigh(self.key, bytes)).unwrap_or(u32::MAX);
+        self.insert(Entry {
+            value,
+            deadline,
+            weight,
+        });
+    }
+
+    /// Stores an entry, and gives back the memory of a few others of this stripe that expired.
+    fn insert(&self, entry: Entry) {
+        let Store { entries, due, .. } = self.store;
+        let key = Key::from(self.key);
+        let expired = due.note_write(self.stripe, entry.deadline, &key);
+        entries.insert(key, entry);
+        for key in expired {
+            match entries.get(&*key) {
+                Some(entry) if !entry.is_live() => entries.invalidate(&*key),
+                // Written again since, with another deadline.
+                Some(Entry {
+                    deadline: Some(deadline),
+                    ..
+                }) => due.list_again(self.stripe, deadline, &key),
+                _ => {}
+            }
+        }
     }
 
     /// Whether the weight that moka counts has become wrong by more than an eighth.
@@ -414,6 +411,21 @@ impl Slot<'_> {
         let counted = u64::from(entry.weight);
         self.store.weigh(self.key, bytes).abs_diff(counted) > counted / 8
     }
+}
+
+/// The stripe of a key. Keys that were made to share one only make their writers wait for one another.
+fn stripe(key: &str) -> usize {
+    // The multiplier of FxHash, as the Rust compiler uses it.
+    const MIX: u64 = 0xf135_7aea_2e62_a9c5;
+    let (words, rest) = key.as_bytes().as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain(std::iter::once(&last));
+    let hash = words.fold(key.len() as u64, |hash, word| {
+        (hash.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(MIX)
+    });
+    // The upper bits are the well mixed ones.
+    usize::try_from(hash >> (u64::BITS - STRIPES.ilog2())).unwrap_or_default()
 }
 
 fn wrong_kind(key: &str, found: Kind, wanted: Kind) -> Error {

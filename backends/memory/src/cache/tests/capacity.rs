@@ -4,7 +4,7 @@ use bytes::Bytes;
 use infra_core::cache::{Bloom, BloomOptions, KeyValue, Keys, Sets};
 use infra_core::{ErrorKind, Ttl};
 
-use super::{bytes, kind};
+use super::{bytes, kind, pass};
 use crate::{MemoryCache, MemoryCacheConfig};
 
 fn small() -> MemoryCache {
@@ -63,6 +63,23 @@ async fn a_growing_structure_is_weighed_and_evicted_whole() {
     }
     assert!(cache.usage().bytes <= 64 << 10);
     assert_eq!(cache.set_len("s").await.unwrap(), 0, "gone as a whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn expired_keys_give_their_memory_back_beside_other_writes() {
+    let cache = MemoryCache::new();
+    for number in 0..10_000 {
+        let key = format!("old{number}");
+        cache.set(&key, bytes("v"), Ttl::millis(10)).await.unwrap();
+    }
+    assert_eq!(cache.usage().entries, 10_000);
+    pass(10).await;
+    for number in 0..10_000 {
+        let key = format!("new{number}");
+        cache.set(&key, bytes("v"), Ttl::Never).await.unwrap();
+    }
+    let usage = cache.usage();
+    assert!((10_000..10_500).contains(&usage.entries), "{usage:?}");
 }
 
 #[tokio::test]
