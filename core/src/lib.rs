@@ -13,6 +13,7 @@ pub mod coordination;
 pub mod database;
 pub mod error;
 pub mod intercept;
+mod json;
 pub mod lease;
 pub mod lifecycle;
 pub mod log;

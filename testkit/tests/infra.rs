@@ -41,21 +41,37 @@ async fn one_state_stands_behind_every_handle() {
     let strings: Arc<dyn KeyValue> = infra.cache();
     let sorted: Arc<dyn SortedSets> = infra.cache();
     strings.set_json("key", &1, Ttl::Never).await.expect("well");
-    assert_eq!(sorted.sorted_len("key").await.expect_err("a string").kind(), ErrorKind::Conflict);
+    assert_eq!(
+        sorted.sorted_len("key").await.expect_err("a string").kind(),
+        ErrorKind::Conflict
+    );
     assert_eq!(infra.recorder().labels(), ["cache.set", "cache.sorted_len"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_standard_stack_mends_what_repeating_can_mend() {
     let infra = TestInfra::new().hardened().expect("the standard stack");
-    infra.faults().script("cache.get", [Fault::Err(ErrorKind::Unavailable), Fault::Delay(Duration::from_secs(60))]);
+    infra.faults().script(
+        "cache.get",
+        [
+            Fault::Err(ErrorKind::Unavailable),
+            Fault::Delay(Duration::from_secs(60)),
+        ],
+    );
     infra.faults().script("cache.set_if_absent", [Fault::DropReply]);
     let cache = infra.cache();
     assert_eq!(cache.get("key").await.expect("the third attempt"), None);
-    assert_eq!(infra.recorder().count("cache.get"), 3, "an error, a timeout, an answer");
+    assert_eq!(
+        infra.recorder().count("cache.get"),
+        3,
+        "an error, a timeout, an answer"
+    );
 
     // Not idempotent, and nobody knows whether it took effect: not repeated.
-    let lost = cache.set_if_absent("key", "value".into(), Ttl::Never).await.expect_err("no answer");
+    let lost = cache
+        .set_if_absent("key", "value".into(), Ttl::Never)
+        .await
+        .expect_err("no answer");
     assert_eq!(lost.kind(), ErrorKind::OutcomeUnknown);
     assert_eq!(infra.recorder().count("cache.set_if_absent"), 1);
     assert!(cache.exists("key").await.expect("well"), "it did take effect");
@@ -94,7 +110,10 @@ async fn work_is_done_once_although_its_note_was_lost_on_the_way_back() {
     let once = infra.once().expect("a valid configuration");
     let options = || OnceOptions::new(Duration::from_secs(60));
     let heard = once.execute("pay", options(), async { Ok(1) }).await;
-    let again = once.execute("pay", options(), async { Ok(2) }).await.expect("answered");
+    let again = once
+        .execute("pay", options(), async { Ok(2) })
+        .await
+        .expect("answered");
     assert_eq!(again.into_inner(), 1, "after {heard:?}");
 }
 
@@ -107,15 +126,37 @@ async fn messages_go_round_and_ids_are_unlike() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let handled = seen.clone();
     let handler = handler_fn(move |delivery| {
-        handled.lock().expect("not poisoned").push(delivery.message.payload.clone());
+        handled
+            .lock()
+            .expect("not poisoned")
+            .push(delivery.message.payload.clone());
         async { Ok(Disposition::Ack) }
     });
-    let subscription = consumer.subscribe(Subscription::to([topic.clone()]), handler).await.expect("subscribed");
-    let ids = [infra.ids().snowflake().expect("an id"), infra.ids().snowflake().expect("another")];
+    let subscription = consumer
+        .subscribe(Subscription::to([topic.clone()]), handler)
+        .await
+        .expect("subscribed");
+    let ids = [
+        infra.ids().snowflake().expect("an id"),
+        infra.ids().snowflake().expect("another"),
+    ];
     assert!(ids[0] < ids[1]);
     for id in ids {
-        producer.send(Message::new(topic.clone(), id.to_string())).await.expect("sent");
+        producer
+            .send(Message::new(topic.clone(), id.to_string()))
+            .await
+            .expect("sent");
     }
-    assert!(eventually(Duration::from_secs(5), async || seen.lock().expect("not poisoned").len() == 2).await);
-    subscription.drain(Duration::from_secs(5)).await.expect("nothing is left");
+    assert!(
+        eventually(Duration::from_secs(5), async || seen
+            .lock()
+            .expect("not poisoned")
+            .len()
+            == 2)
+        .await
+    );
+    subscription
+        .drain(Duration::from_secs(5))
+        .await
+        .expect("nothing is left");
 }

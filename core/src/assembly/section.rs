@@ -62,10 +62,7 @@ impl Section {
         };
         let mut merged = serde_json::to_value(defaults).map_err(unreadable)?;
         merge(&mut merged, &Value::Object(self.options.0.clone()));
-        serde_path_to_error::deserialize(merged).map_err(|error| {
-            let path = error.path().to_string();
-            Error::invalid_config(format!("{path}: {}", error.into_inner()))
-        })
+        crate::json::decode_value(merged).map_err(Error::invalid_config)
     }
 }
 

@@ -111,12 +111,11 @@ pub trait KeyValueExt: KeyValue {
         let Some(bytes) = self.get(key).await? else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|source| {
+        crate::json::decode(&bytes).map(Some).map_err(|misfit| {
             Error::new(
                 ErrorKind::DataCorrupted,
-                format!("the value of key {key:?} is not of the requested type"),
+                format!("the value of key {key:?} is not of the requested type: {misfit}"),
             )
-            .with_source(source)
         })
     }
 

@@ -67,14 +67,11 @@ impl ConfigEntry {
     /// # Errors
     /// [`DataCorrupted`](ErrorKind::DataCorrupted) names the key, and the place in the document where it does not fit.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        let mut document = serde_json::Deserializer::from_slice(&self.value);
-        serde_path_to_error::deserialize(&mut document).map_err(|error| {
-            let at = error.path().to_string();
+        crate::json::decode(&self.value).map_err(|misfit| {
             Error::new(
                 ErrorKind::DataCorrupted,
-                format!("the value of configuration key {:?} does not fit the requested type at {at}; correct it there", self.key),
+                format!("the value of configuration key {:?} is not of the requested type: {misfit}; correct it there", self.key),
             )
-            .with_source(error.into_inner())
         })
     }
 }

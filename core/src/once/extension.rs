@@ -87,21 +87,11 @@ pub trait OnceExt: Once {
 impl<O: Once + ?Sized> OnceExt for O {}
 
 fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T> {
-    let mut document = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut document).map_err(|error| {
-        let at = error.path().to_string();
-        corrupted(key, &format!("at {at}")).with_source(error.into_inner())
-    })?;
-    document
-        .end()
-        .map_err(|source| corrupted(key, "after its end").with_source(source))?;
-    Ok(value)
-}
-
-fn corrupted(key: &str, place: &str) -> Error {
-    Error::new(
-        ErrorKind::DataCorrupted,
-        format!("the stored result for key {key:?} does not fit the requested type {place}; clear the key to do the work again"),
-    )
-    .at("once", "", "execute")
+    crate::json::decode(bytes).map_err(|misfit| {
+        Error::new(
+            ErrorKind::DataCorrupted,
+            format!("the stored result for key {key:?} is not of the requested type: {misfit}; clear the key to do the work again"),
+        )
+        .at("once", "", "execute")
+    })
 }

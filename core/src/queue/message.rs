@@ -84,14 +84,12 @@ impl Message {
     /// [`DataCorrupted`](crate::ErrorKind::DataCorrupted) names the topic and the place where the content does not fit,
     /// never the content. A handler answers it with [`Disposition::DeadLetter`](super::Disposition::DeadLetter).
     pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.payload).map_err(|source| {
+        crate::json::decode(&self.payload).map_err(|misfit| {
             Error::new(
                 crate::ErrorKind::DataCorrupted,
                 format!(
-                    "a message of topic {:?} is not the expected JSON (line {}, column {})",
-                    self.topic,
-                    source.line(),
-                    source.column()
+                    "a message of topic {:?} is not of the expected type: {misfit}",
+                    self.topic
                 ),
             )
         })

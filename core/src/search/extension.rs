@@ -121,15 +121,14 @@ fn typed<T: DeserializeOwned>(index: &str, page: RawPage) -> Result<Page<T>> {
 }
 
 fn typed_hit<T: DeserializeOwned>(index: &str, hit: RawHit) -> Result<Hit<T>> {
-    let value = serde_json::from_value(hit.body).map_err(|source| {
+    let value = crate::json::decode_value(hit.body).map_err(|misfit| {
         Error::new(
             ErrorKind::DataCorrupted,
             format!(
-                "document {:?} of index {index:?} is not of the expected type",
+                "document {:?} of index {index:?} is not of the expected type: {misfit}",
                 hit.id
             ),
         )
-        .with_source(source)
     })?;
     Ok(Hit {
         id: hit.id,

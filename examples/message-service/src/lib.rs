@@ -1,7 +1,4 @@
-//! A chat-message service, whole: the golden path of infra.
-//!
-//! Business code ([`service`], [`store`], [`timeline`], [`indexer`], [`moderation`]) knows traits only. [`assembly`] picks
-//! the backends, [`http`] and [`replay`] drive the service from outside.
+#![doc = include_str!("../README.md")]
 
 pub mod assembly;
 pub mod config;

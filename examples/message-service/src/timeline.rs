@@ -108,11 +108,11 @@ fn write(message: &ChatMessage) -> Result<Scored> {
 }
 
 fn read(key: &str, scored: &Scored) -> Result<ChatMessage> {
-    serde_json::from_slice(&scored.member).map_err(|source| {
+    // Without serde's error as its source, which may quote the message.
+    serde_json::from_slice(&scored.member).map_err(|_| {
         Error::new(
             ErrorKind::DataCorrupted,
             format!("a member of {key:?} is not a message; delete the key"),
         )
-        .with_source(source)
     })
 }

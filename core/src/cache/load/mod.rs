@@ -134,11 +134,10 @@ impl CacheLoader {
             _ => self.begin(key, Purpose::Miss, load),
         };
         let json = begun.outcome().await?;
-        // Not with its source, which may quote the value.
-        json.map(|json| serde_json::from_slice(&json)).transpose().map_err(|_| {
+        json.map(|json| crate::json::decode(&json)).transpose().map_err(|misfit| {
             Error::new(
                 ErrorKind::DataCorrupted,
-                format!("key {key:?} was loaded as another type than is asked for; use one type per key, which reads what it writes"),
+                format!("key {key:?} was loaded as another type than is asked for ({misfit}); use one type per key, which reads what it writes"),
             )
             .at("cache", self.cache.backend(), "load")
         })
@@ -338,11 +337,14 @@ fn read<T: DeserializeOwned>(key: &str, envelope: &Envelope) -> Option<Option<T>
     let Some(json) = &envelope.value else {
         return Some(None);
     };
-    match serde_json::from_slice(json) {
+    match crate::json::decode(json) {
         Ok(value) => Some(Some(value)),
-        Err(error) => {
-            // Not the error's text: it may quote the value.
-            tracing::warn!(key, category = ?error.classify(), "a cached value is not of the requested type; loading it anew");
+        Err(misfit) => {
+            tracing::warn!(
+                key,
+                misfit,
+                "a cached value is not of the requested type; loading it anew"
+            );
             None
         }
     }
