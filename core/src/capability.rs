@@ -53,6 +53,29 @@ pub enum Capability {
 }
 
 impl Capability {
+    /// Every capability, in declaration order.
+    pub const ALL: [Self; 19] = [
+        Self::Durable,
+        Self::Fencing,
+        Self::Linearizable,
+        Self::FairLocks,
+        Self::WatchFromRevision,
+        Self::ConfigTransactions,
+        Self::HealthChecks,
+        Self::RawScripts,
+        Self::AtomicAcrossKeys,
+        Self::PerKeyOrder,
+        Self::DelayedDelivery,
+        Self::Replay,
+        Self::ExtendVisibility,
+        Self::ProducerDeduplication,
+        Self::MessageTransactions,
+        Self::Savepoints,
+        Self::Returning,
+        Self::Highlight,
+        Self::Aliases,
+    ];
+
     /// The name shown in the capability matrix and in errors.
     #[must_use]
     pub const fn name(self) -> &'static str {

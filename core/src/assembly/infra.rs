@@ -89,7 +89,7 @@ impl Infra {
         profile: Profile,
         meter: Arc<dyn Meter>,
     ) -> Result<Self> {
-        config.check(backends, profile)?;
+        config.check_with(backends, profile)?;
         let mut lifecycle = Lifecycle::new(config.shutdown_deadline);
         let context = OpenContext::new(profile, meter);
         match open_parts(service, &config, backends, &context, &mut lifecycle).await {

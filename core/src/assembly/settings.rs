@@ -93,13 +93,20 @@ impl InfraConfig {
         }
     }
 
-    /// Notes everything that is wrong, the options of each backend included; no I/O.
+    /// Refuses a configuration that cannot work, the options of each backend included; no I/O.
     ///
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) with every problem and its path.
-    pub fn check(&self, backends: &Backends, profile: Profile) -> Result<()> {
+    pub fn check_with(&self, backends: &Backends, profile: Profile) -> Result<()> {
         let mut problems = Problems::new();
-        self.validate(&mut problems);
+        self.validate_with(backends, profile, &mut problems);
+        problems.finish()
+    }
+
+    /// Notes everything that is wrong, the options of each backend included; no I/O. For the [`Validate`] of a service's own
+    /// configuration, so that one report has it all.
+    pub fn validate_with(&self, backends: &Backends, profile: Profile, problems: &mut Problems) {
+        self.validate(problems);
         macro_rules! sections {
             ($($field:ident => $check:ident),+ $(,)?) => {
                 $(problems.within(stringify!($field), |problems| backends.$check(&self.$field, profile, problems));)+
@@ -114,7 +121,6 @@ impl InfraConfig {
             once_store => check_once_store,
             search => check_search,
         }
-        problems.finish()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stack of what was opened.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -17,7 +17,8 @@ type Stop = Box<dyn FnOnce(Duration) -> BoxFuture<'static, Result<()>> + Send>;
 
 enum Step {
     Backend(Arc<dyn Backend>),
-    Stop(Stop),
+    /// Behind a mutex that is never locked, so that what is stopped need not be `Sync` for the whole to be.
+    Stop(Mutex<Stop>),
 }
 
 /// Everything that a service opened, in the order in which it was opened.
@@ -43,6 +44,12 @@ pub struct Lifecycle {
     steps: Vec<(String, Step)>,
     deadline: Duration,
 }
+
+/// A service holds it beside its components, behind an `Arc` if it likes.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Lifecycle>();
+};
 
 impl fmt::Debug for Lifecycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +81,8 @@ impl Lifecycle {
     where
         F: FnOnce(Duration) -> BoxFuture<'static, Result<()>> + Send + 'static,
     {
-        self.steps.push((name.into(), Step::Stop(Box::new(stop))));
+        self.steps
+            .push((name.into(), Step::Stop(Mutex::new(Box::new(stop)))));
     }
 
     /// The components that were added, with their backends, in order.
@@ -118,7 +126,10 @@ async fn stop(step: Step, deadline: Duration) -> Result<()> {
     let grace = deadline + deadline / 4;
     let stopping = match step {
         Step::Backend(backend) => timeout(grace, async move { backend.shutdown(deadline).await }).await,
-        Step::Stop(stop) => timeout(grace, stop(deadline)).await,
+        Step::Stop(stop) => {
+            let stop = stop.into_inner().unwrap_or_else(PoisonError::into_inner);
+            timeout(grace, stop(deadline)).await
+        }
     };
     stopping.unwrap_or_else(|_| {
         Err(Error::new(
@@ -213,8 +224,6 @@ impl ShutdownReport {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     fn logging(

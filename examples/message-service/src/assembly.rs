@@ -71,20 +71,13 @@ pub struct MessageApp {
 }
 
 impl MessageApp {
-    /// Checks a configuration without opening anything.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) with every problem.
-    pub fn check(config: &ServiceConfig, profile: Profile) -> Result<()> {
-        config.infra.check(&backends(), profile)
-    }
-
     /// Opens every component, brings the schema up to date, starts the consumer, and announces what an earlier process
     /// left unfinished.
     ///
     /// # Errors
     /// What kept a component from opening; everything opened before was closed.
-    pub async fn open(config: ServiceConfig, profile: Profile, purpose: Purpose) -> Result<Self> {
+    pub async fn open(config: ServiceConfig, purpose: Purpose) -> Result<Self> {
+        let profile = config.profile;
         let log = log::init(config.infra.log.clone(), &config.service)?;
         tracing::info!(%profile, "starting");
         let meter = Arc::new(MemoryMeter::new());
@@ -241,18 +234,13 @@ async fn start(
 ///
 /// # Errors
 /// What kept the service from starting, the port in use for example, or from stopping cleanly.
-pub async fn serve(
-    config: ServiceConfig,
-    profile: Profile,
-    signals: &Signals,
-    announce: impl FnOnce(&str),
-) -> Result<()> {
-    let address = config.http.address;
+pub async fn serve(config: ServiceConfig, signals: &Signals, announce: impl FnOnce(&str)) -> Result<()> {
+    let (address, profile) = (config.http.address, config.profile);
     // Before anything else: a port in use should cost nothing.
     let listener = bind(address).await?;
     let patience = config.infra.shutdown_deadline;
     let service_name = config.service.clone();
-    let app = MessageApp::open(config, profile, Purpose::Serve).await?;
+    let app = MessageApp::open(config, Purpose::Serve).await?;
     let local = listener.local_addr().unwrap_or(address);
     let registration = app.register(&service_name, local).await?;
     announce(&banner(&app, local, profile));

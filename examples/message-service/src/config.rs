@@ -8,6 +8,8 @@ use infra_core::config::{Format, Loader, Problems, Profile, Validate};
 use infra_core::error::Result;
 use serde::{Deserialize, Serialize};
 
+use crate::assembly::backends;
+
 /// The configuration file that is compiled in; `--config` names another.
 pub const DEFAULT_FILE: &str = include_str!("../message-service.toml");
 /// The prefix of environment variables.
@@ -17,6 +19,8 @@ const ENVIRONMENT: &str = "MESSAGE_SERVICE";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceConfig {
+    /// Whose defaults apply; the command line decides.
+    pub profile: Profile,
     /// The service's name: the root of its log namespaces, and the owner of its instance ids.
     pub service: String,
     /// The HTTP server.
@@ -47,7 +51,9 @@ pub struct ModerationConfig {
 impl Validate for ServiceConfig {
     fn validate(&self, problems: &mut Problems) {
         problems.ensure(!self.service.is_empty(), "service", "must not be empty");
-        problems.within("infra", |problems| self.infra.validate(problems));
+        problems.within("infra", |problems| {
+            self.infra.validate_with(&backends(), self.profile, problems)
+        });
     }
 }
 
@@ -65,7 +71,7 @@ impl ServiceConfig {
             Some(path) => loader.with_file(path),
             None => loader.with_document("message-service.toml", Format::Toml, DEFAULT_FILE),
         };
-        loader = loader.with_env(ENVIRONMENT);
+        loader = loader.with_env(ENVIRONMENT).with_override("profile", profile);
         if let Some(data) = data {
             loader = loader
                 .with_override(

@@ -84,15 +84,14 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     } = arguments;
     let config = ServiceConfig::load(profile, config.as_deref(), data.as_deref())?;
     if matches!(command, Some(Command::Check)) {
-        MessageApp::check(&config, profile)?;
         println!("the configuration is good");
         return Ok(ExitCode::SUCCESS);
     }
     let signals = Signals::listen()?;
     let work = async {
         match command {
-            Some(Command::Replay { file }) => replay(config, profile, &file, &signals).await,
-            _ => serve(config, profile, &signals, |banner| println!("{banner}"))
+            Some(Command::Replay { file }) => replay(config, &file, &signals).await,
+            _ => serve(config, &signals, |banner| println!("{banner}"))
                 .await
                 .map(|()| ExitCode::SUCCESS),
         }
@@ -104,8 +103,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-async fn replay(config: ServiceConfig, profile: Profile, file: &Path, signals: &Signals) -> Result<ExitCode> {
-    let app = MessageApp::open(config, profile, Purpose::Replay).await?;
+async fn replay(config: ServiceConfig, file: &Path, signals: &Signals) -> Result<ExitCode> {
+    let app = MessageApp::open(config, Purpose::Replay).await?;
     let bar = progress_bar(std::fs::metadata(file).map_or(0, |metadata| metadata.len()));
     let replay = app.replay();
     let outcome = tokio::select! {
