@@ -14,7 +14,7 @@ const TABLE: &str = "create table if not exists _infra_migration_lock (\
     id bigint primary key check (id = 1), owner text not null, expires_at bigint not null)";
 
 /// How long a starter that died keeps the others waiting.
-const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_secs(15);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
