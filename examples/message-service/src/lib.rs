@@ -10,3 +10,8 @@ pub mod replay;
 pub mod service;
 pub mod store;
 pub mod timeline;
+
+/// The examples of the root README compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct RootReadme;
