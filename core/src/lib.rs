@@ -12,6 +12,7 @@ pub mod config;
 pub mod coordination;
 pub mod database;
 pub mod error;
+pub mod guide;
 pub mod intercept;
 mod json;
 pub mod lease;
