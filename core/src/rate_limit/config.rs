@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::rule::{Mode, Rule};
-use crate::config::{Problems, Validate, humane};
+use crate::config::{Compat, Problems, Validate, humane};
 
 /// What a check under a rule that does not exist gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -30,19 +30,6 @@ pub enum OnFailure {
     Deny,
     /// Decided by buckets of this process: each instance gives out the whole quota meanwhile.
     LocalFallback,
-}
-
-/// Whose key format is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compat {
-    /// Our own: no two names share a bucket.
-    #[default]
-    None,
-    /// That of GoChat's im-infra, `ratelimit:{service}:{rule}:{resource}`, so that services of both kinds share buckets. Names
-    /// that contain `:` can collide there.
-    #[serde(rename = "gochat")]
-    GoChat,
 }
 
 /// How a [`Limiter`](super::Limiter) is set up.
@@ -69,7 +56,9 @@ pub struct RateLimitConfig {
     pub store_timeout: Duration,
     /// How many local buckets that are not full there may be. Default 100,000.
     pub max_buckets: usize,
-    /// Whose key format is used.
+    /// Whose key format is used: our own, in which no two names share a bucket, or that of GoChat,
+    /// `ratelimit:{service}:{rule}:{resource}`, so that services of both kinds share buckets; names that contain `:` can collide
+    /// there.
     pub compat: Compat,
 }
 
@@ -94,7 +83,7 @@ impl RateLimitConfig {
             on_failure: OnFailure::LocalFallback,
             store_timeout: Duration::from_millis(500),
             max_buckets: 100_000,
-            compat: Compat::None,
+            compat: Compat::Native,
         }
     }
 

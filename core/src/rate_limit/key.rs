@@ -1,6 +1,6 @@
 //! The keys of buckets: distinct for distinct names, whatever characters those consist of.
 
-use super::config::Compat;
+use crate::config::Compat;
 
 /// Writes the keys of one rule.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ impl KeyWriter {
     /// are joined as they are, which is what that fleet does.
     pub(super) fn new(compat: Compat, service: &str, rule: &str) -> Self {
         match compat {
-            Compat::None => Self {
+            Compat::Native => Self {
                 prefix: format!("ratelimit:{}:{}:{{", escape(service), escape(rule)),
                 suffix: "}",
             },
@@ -54,7 +54,7 @@ mod tests {
         for service in parts {
             for rule in parts {
                 for resource in parts {
-                    keys.insert(KeyWriter::new(Compat::None, service, rule).key(resource));
+                    keys.insert(KeyWriter::new(Compat::Native, service, rule).key(resource));
                 }
             }
         }
@@ -64,7 +64,10 @@ mod tests {
     #[test]
     fn the_formats_are_fixed() {
         let key = |compat| KeyWriter::new(compat, "im-gateway", "send_message").key("user:123");
-        assert_eq!(key(Compat::None), "ratelimit:im-gateway:send_message:{user:123}");
+        assert_eq!(
+            key(Compat::Native),
+            "ratelimit:im-gateway:send_message:{user:123}"
+        );
         assert_eq!(key(Compat::GoChat), "ratelimit:im-gateway:send_message:user:123");
     }
 }

@@ -36,7 +36,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Compat, OnFailure, RateLimitConfig, UnknownRule};
+pub use config::{OnFailure, RateLimitConfig, UnknownRule};
 pub use contract::{Check, RateLimitStore, RateLimiter, RateLimiterExt, Take};
 pub use decision::{Basis, Decision};
 pub use limiter::{Limiter, LimiterDependencies};

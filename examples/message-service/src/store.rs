@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use infra_core::database::{
     Database, DatabaseExt as _, Migration, Migrations, Scatter, ScopedFutureExt as _, Statement,
-    TransactionOptions,
+    TransactionOptions, Value,
 };
 use infra_core::error::{ErrorKind, Result};
 use serde::Deserialize;
@@ -195,26 +195,26 @@ impl MessageStore {
     }
 
     async fn by_id(&self, session: &str, id: i64) -> Result<Option<ChatMessage>> {
-        let statement = Statement::new(
-            "select id, session_id, sender_id, content, lang, sent_at from messages \
-             where session_id = :session_id and id = :id",
-        )
-        .bind("session_id", session)
-        .bind("id", id);
-        Ok(self
-            .database
-            .query_optional::<MessageRow>(statement)
-            .await?
-            .map(Into::into))
+        self.one("id = :id", session, "id", id.into()).await
     }
 
     async fn by_idempotency_key(&self, session: &str, key: &str) -> Result<Option<ChatMessage>> {
-        let statement = Statement::new(
-            "select id, session_id, sender_id, content, lang, sent_at from messages \
-             where session_id = :session_id and idempotency_key = :idempotency_key",
-        )
-        .bind("session_id", session)
-        .bind("idempotency_key", key);
+        self.one("idempotency_key = :key", session, "key", key.into())
+            .await
+    }
+
+    /// The message of a session that meets one more condition, which is text of this file.
+    async fn one(
+        &self,
+        condition: &'static str,
+        session: &str,
+        name: &'static str,
+        value: Value,
+    ) -> Result<Option<ChatMessage>> {
+        let text = format!(
+            "select id, session_id, sender_id, content, lang, sent_at from messages where session_id = :session_id and {condition}"
+        );
+        let statement = Statement::new(text).bind("session_id", session).bind(name, value);
         Ok(self
             .database
             .query_optional::<MessageRow>(statement)
