@@ -22,6 +22,17 @@ pub(crate) fn decode_value<T: DeserializeOwned>(value: Value) -> Result<T, Strin
         .map_err(|error| describe(&error.path().to_string(), "", error.inner()))
 }
 
+/// Reads a JSON value, or says at which path it does not fit (empty for the value itself) and why.
+pub(crate) fn decode_value_at<T: DeserializeOwned>(value: Value) -> Result<T, (String, String)> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = match error.path().to_string() {
+            path if path == "." || path == "?" => String::new(),
+            path => path,
+        };
+        (path, without_value(&error.inner().to_string()))
+    })
+}
+
 /// What is wrong, with its path; `place` for text that is no JSON at all.
 fn describe(path: &str, place: &str, error: &serde_json::Error) -> String {
     if !error.is_data() {

@@ -94,11 +94,16 @@ where
     R: Future<Output = Result<Arc<T>>> + Send + 'static,
 {
     fn check(&self, section: &Section, profile: Profile, problems: &mut Problems) {
-        let Some(mut options) = problems.accept("", section.options(&C::of(profile))) else {
-            return;
-        };
-        problems.accept("url", options.take_url(&section.url));
-        options.validate(problems);
+        match section.options_at(&C::of(profile)) {
+            Ok(mut options) => {
+                problems.accept("url", options.take_url(&section.url));
+                options.validate(problems);
+            }
+            Err((path, problem)) => {
+                problems.add(&path, problem);
+                problems.accept("url", C::of(profile).take_url(&section.url));
+            }
+        }
     }
 
     async fn open(&self, section: &Section, context: &OpenContext) -> Result<Arc<T>> {

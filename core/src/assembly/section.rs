@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// ```toml
 /// [database]
 /// url = "sqlite://data/messages.db"
-/// max_open = 25
+/// max_connections = 25
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -57,12 +57,25 @@ impl Section {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) names the option that is unknown or of the wrong type.
     pub fn options<T: Serialize + DeserializeOwned>(&self, defaults: &T) -> Result<T> {
-        let unreadable = |source: serde_json::Error| {
-            Error::invalid_config("a backend's defaults cannot be written as JSON").with_source(source)
+        let named = |(path, problem): (String, String)| match path.as_str() {
+            "" => problem,
+            path => format!("{path}: {problem}"),
         };
-        let mut merged = serde_json::to_value(defaults).map_err(unreadable)?;
+        self.options_at(defaults)
+            .map_err(|problem| Error::invalid_config(named(problem)))
+    }
+
+    /// The options, or the path within the section and what is wrong there.
+    pub(super) fn options_at<T: Serialize + DeserializeOwned>(
+        &self,
+        defaults: &T,
+    ) -> Result<T, (String, String)> {
+        let mut merged = serde_json::to_value(defaults).map_err(|error| {
+            let problem = format!("a backend's defaults cannot be written as JSON: {error}");
+            (String::new(), problem)
+        })?;
         merge(&mut merged, &Value::Object(self.options.0.clone()));
-        crate::json::decode_value(merged).map_err(Error::invalid_config)
+        crate::json::decode_value_at(merged)
     }
 }
 

@@ -242,7 +242,15 @@ pub async fn serve(config: ServiceConfig, signals: &Signals, announce: impl FnOn
     let service_name = config.service.clone();
     let app = MessageApp::open(config, Purpose::Serve).await?;
     let local = listener.local_addr().unwrap_or(address);
-    let registration = app.register(&service_name, local).await?;
+    let registration = match app.register(&service_name, local).await {
+        Ok(registration) => registration,
+        Err(error) => {
+            if let Err(unclean) = app.shutdown().await {
+                tracing::error!(error = %unclean, "after a failed start");
+            }
+            return Err(error);
+        }
+    };
     announce(&banner(&app, local, profile));
     let stop = signals.stop().clone();
     let serving =
@@ -292,7 +300,7 @@ fn banner(app: &MessageApp, address: SocketAddr, profile: Profile) -> String {
     }
     let _ = write!(
         text,
-        "\nSend a message, list the session, search it:\n\n  \
+        "\nSend a message, list the session, search it (a new message is found within a second):\n\n  \
          curl -s -X POST http://{address}/sessions/s1/messages -H 'Idempotency-Key: k1' -H 'Content-Type: application/json' \
          -d '{{\"sender_id\":\"ann\",\"content\":\"今天天气很好\"}}'\n  \
          curl -s http://{address}/sessions/s1/messages\n  \

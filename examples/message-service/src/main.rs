@@ -16,6 +16,7 @@ use infra_core::error::{Error, ErrorKind, Result};
 use infra_core::lifecycle::{Ended, Signals, run_until_signal};
 use message_service::assembly::{MessageApp, Purpose, serve};
 use message_service::config::ServiceConfig;
+use message_service::replay::Corpus;
 
 /// A chat-message service on infra: with no arguments it serves on embedded defaults.
 #[derive(Parser)]
@@ -104,8 +105,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn replay(config: ServiceConfig, file: &Path, signals: &Signals) -> Result<ExitCode> {
+    // Before anything else: a mistyped name should cost nothing.
+    let bytes = Corpus::open(file)?.bytes();
     let app = MessageApp::open(config, Purpose::Replay).await?;
-    let bar = progress_bar(std::fs::metadata(file).map_or(0, |metadata| metadata.len()));
+    let bar = progress_bar(bytes);
     let replay = app.replay();
     let outcome = tokio::select! {
         outcome = replay.run(file, |bytes| bar.set_position(bytes)) => outcome,

@@ -60,6 +60,18 @@ impl NewMessage {
                 self.content.len()
             ));
         }
+        let texts = [
+            ("session_id", Some(&self.session_id)),
+            ("sender_id", Some(&self.sender_id)),
+            ("content", Some(&self.content)),
+            ("lang", self.lang.as_ref()),
+        ];
+        for (field, text) in texts {
+            // Legal in JSON and SQLite, refused by other databases.
+            if text.is_some_and(|text| text.contains('\0')) {
+                problems.push(format!("{field} must not contain the character U+0000"));
+            }
+        }
         if self.lang.as_ref().is_some_and(|lang| lang.len() > MAX_NAME_BYTES) {
             problems.push(format!("lang must have at most {MAX_NAME_BYTES} bytes"));
         }

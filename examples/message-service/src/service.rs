@@ -85,7 +85,12 @@ impl MessageService {
             .parts
             .once
             .execute(&key, options, self.accept(&message, idempotency_key))
-            .await?;
+            .await
+            .map_err(|error| match error.kind() {
+                // A conflict that passes is of another sort: the work is in progress elsewhere.
+                ErrorKind::Conflict if !error.is_retryable() => used_for_another().with_source(error),
+                _ => error,
+            })?;
         // Stored before, by a process that did not live to remember it.
         Ok(match outcome {
             OnceOutcome::Executed((sent, Stored::Before)) => OnceOutcome::Replayed(sent),
@@ -99,11 +104,7 @@ impl MessageService {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a session name that cannot be; the database's. A cache that is
     /// away is no error: the database answers.
     pub async fn recent(&self, session: &str, count: u32) -> Result<Vec<ChatMessage>> {
-        if session.is_empty() || session.len() > MAX_NAME_BYTES {
-            return Err(Error::invalid_argument(format!(
-                "a session has 1 to {MAX_NAME_BYTES} bytes"
-            )));
-        }
+        check_session(session)?;
         let count = count.min(KEPT);
         match self.parts.timeline.newest(session, count).await {
             Ok(Some(messages)) => return Ok(messages),
@@ -133,6 +134,7 @@ impl MessageService {
             .with_size(size)
             .with_highlight(Highlighting::default());
         if let Some(session) = session {
+            check_session(session)?;
             query = query.with_filter(Filter::equals("session_id", session));
         }
         self.parts.search.search_as(INDEX, query).await
@@ -186,10 +188,7 @@ impl MessageService {
                 },
                 Stored::Before,
             )),
-            Inserted::Existing(_) => Err(Error::new(
-                ErrorKind::Conflict,
-                "this idempotency key was used for another message of the session; send each message under a key of its own",
-            )),
+            Inserted::Existing(_) => Err(used_for_another()),
         }
     }
 
@@ -247,6 +246,23 @@ enum Stored {
 /// Keys of two sessions stay apart, whatever characters they are made of.
 fn scoped_key(session: &str, key: &str) -> String {
     format!("message:{}:{session}:{key}", session.len())
+}
+
+fn check_session(session: &str) -> Result<()> {
+    if session.is_empty() || session.len() > MAX_NAME_BYTES {
+        return Err(Error::invalid_argument(format!(
+            "a session has 1 to {MAX_NAME_BYTES} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// A conflict in the words of a client, who knows nothing of the key under which results are kept.
+fn used_for_another() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "this idempotency key was used for another message of the session; send each message under a key of its own",
+    )
 }
 
 fn fingerprint(message: &NewMessage) -> Vec<u8> {

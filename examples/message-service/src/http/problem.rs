@@ -50,21 +50,29 @@ impl IntoResponse for Problem {
         } else {
             self.0.message()
         };
-        let kind = self.0.kind();
-        let body = Json(json!({
-            "type": format!("urn:infra:error:{kind}"),
-            "title": status.canonical_reason(),
-            "status": status.as_u16(),
-            "detail": detail,
-        }));
-        let mut response = (status, body).into_response();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let mut response = document(status, self.0.kind(), detail);
         if let Some(wait) = self.0.retry_after() {
             // Whole seconds, rounded up: a client that waits as told must not come too early.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// A problem document of this status.
+pub(super) fn document(status: StatusCode, kind: ErrorKind, detail: &str) -> Response {
+    let body = Json(json!({
+        "type": format!("urn:infra:error:{kind}"),
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": detail,
+    }));
+    let mut response = (status, body).into_response();
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -16,13 +16,15 @@ use infra_core::search::Page;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::problem::Problem;
+use super::problem::{Problem, document};
 use super::trace::traced;
-use crate::model::{ChatMessage, NewMessage};
+use crate::model::{ChatMessage, MAX_CONTENT_BYTES, NewMessage};
 use crate::service::MessageService;
 
 /// The header by which a client names its request.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// The largest body: a message whose every byte is written as a JSON escape of six, and some room.
+const MAX_BODY_BYTES: usize = 8 * MAX_CONTENT_BYTES;
 
 type HealthCheck = dyn Fn() -> futures_util::future::BoxFuture<'static, HealthReport> + Send + Sync;
 type MetricsPage = dyn Fn() -> infra_core::Result<String> + Send + Sync;
@@ -55,6 +57,8 @@ pub fn router(http: Http) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn(traced))
         .with_state(http)
 }
@@ -69,18 +73,17 @@ struct SendBody {
 
 async fn send(
     State(http): State<Http>,
-    Path(session_id): Path<String>,
+    session: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Result<Json<SendBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
+    let session_id = named(session)?;
     let Json(SendBody {
         sender_id,
         content,
         lang,
     }) = body.map_err(|rejection| invalid(rejection.body_text()))?;
-    let key = headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).ok_or_else(|| {
-        invalid("the header Idempotency-Key is missing; send a fresh UUID for each message, and the same one to repeat it".into())
-    })?;
+    let key = idempotency_key(&headers)?;
     let outcome = http
         .service
         .send(
@@ -107,7 +110,23 @@ async fn send(
         .into_response())
 }
 
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let key = headers.get(IDEMPOTENCY_KEY).ok_or_else(|| {
+        invalid("the header Idempotency-Key is missing; send a fresh UUID for each message, and the same one to repeat it".into())
+    })?;
+    key.to_str()
+        .map_err(|_| invalid("the header Idempotency-Key must be visible ASCII, a UUID for example".into()))
+}
+
+/// The session of the path.
+fn named(session: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    session
+        .map(|Path(session)| session)
+        .map_err(|rejection| invalid(rejection.body_text()))
+}
+
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RecentQuery {
     #[serde(default = "fifty")]
     limit: u32,
@@ -119,15 +138,17 @@ const fn fifty() -> u32 {
 
 async fn recent(
     State(http): State<Http>,
-    Path(session): Path<String>,
+    session: Result<Path<String>, PathRejection>,
     query: Result<Query<RecentQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let session = named(session)?;
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     let messages = http.service.recent(&session, query.limit).await?;
     Ok(Json(json!({ "messages": messages })))
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SearchQuery {
     q: String,
     #[serde(default = "first")]
@@ -146,9 +167,10 @@ const fn ten() -> u32 {
 
 async fn search_session(
     State(http): State<Http>,
-    Path(session): Path<String>,
+    session: Result<Path<String>, PathRejection>,
     query: Result<Query<SearchQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
+    let session = named(session)?;
     let Query(query) = query.map_err(|rejection| invalid(rejection.body_text()))?;
     found(
         http.service
@@ -203,6 +225,11 @@ async fn unknown() -> Problem {
         ErrorKind::NotFound,
         "there is no such path; see the README for those that are",
     ))
+}
+
+async fn wrong_method() -> Response {
+    let detail = "this path does not take this method; see the header Allow for those it does";
+    document(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::InvalidArgument, detail)
 }
 
 fn invalid(message: String) -> Problem {

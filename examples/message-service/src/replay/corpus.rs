@@ -82,7 +82,8 @@ impl Corpus {
     /// Opens a file.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) or [`Unavailable`](ErrorKind::Unavailable) names the file.
+    /// [`NotFound`](ErrorKind::NotFound), [`Unavailable`](ErrorKind::Unavailable), or
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a directory, names the file.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |source: std::io::Error| {
             let kind = match source.kind() {
@@ -96,11 +97,17 @@ impl Corpus {
             .with_source(source)
         };
         let file = File::open(path).map_err(failed)?;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Error::invalid_argument(format!(
+                "the corpus {} is a directory, not a file",
+                path.display()
+            )));
+        }
         Ok(Self {
             reader: BufReader::new(file),
             line: 0,
-            bytes,
+            bytes: metadata.len(),
         })
     }
 
