@@ -1,4 +1,5 @@
 //! The HTTP face over fakes: what impatient, mistaken and hostile clients try, and what they hear when parts are down.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod support;
 

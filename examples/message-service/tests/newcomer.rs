@@ -1,4 +1,5 @@
 //! What a newcomer does with the program: pastes what it prints, mistypes, starts it twice, kills it.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 #![cfg(unix)]
 
 use std::fmt::Write as _;

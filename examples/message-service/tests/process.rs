@@ -207,10 +207,18 @@ async fn a_second_signal_ends_at_once() {
         .find_map(|word| word.strip_prefix("http://"))
         .expect("an address");
     let mut socket = tokio::net::TcpStream::connect(address).await.expect("connected");
-    let head = "POST /sessions/s/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{";
+    let head = "POST /sessions/s/messages HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\
+                expect: 100-continue\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut socket, head.as_bytes())
         .await
         .expect("sent");
+    // "Continue" says that the request has begun; a signal before that would end an idle connection.
+    let mut begun = [0; 12];
+    timeout(BOUND, socket.read_exact(&mut begun))
+        .await
+        .expect("an answer in time")
+        .expect("readable");
+    assert_eq!(&begun, b"HTTP/1.1 100");
     signal(&child, "INT");
     assert!(
         timeout(Duration::from_millis(500), child.wait()).await.is_err(),

@@ -1,4 +1,5 @@
 //! The service on a real socket: what it prints, and what becomes of a request at its end.
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::net::SocketAddr;
 use std::path::Path;
