@@ -32,7 +32,7 @@
 //! use std::time::Duration;
 //! use futures_util::StreamExt;
 //! use infra_core::coordination::{
-//!     ConfigCenter, ConfigCenterExt, Instance, LockOptions, Locks, Registry, RegistryExt, WatchScope,
+//!     ConfigCenterExt, Instance, LockOptions, Locks, Registry, RegistryExt,
 //! };
 //! use infra_core::watch::WatchEvent;
 //! # let coordinator = infra_memory::MemoryCoordinator::new();
@@ -44,9 +44,7 @@
 //! assert_eq!(instances[0].address, "10.0.0.7");
 //!
 //! // Configuration: typed values, and a watch over a prefix that misses nothing.
-//! let limits = WatchScope::Prefix("config/limits/".into());
-//! let (_, revision) = coordinator.read(&limits).await?;
-//! let mut changes = coordinator.watch(&limits, revision).await?;
+//! let (_limits, mut changes) = coordinator.list_and_watch("config/limits/").await?;
 //! coordinator.set("config/limits/send", &30).await?;
 //! assert_eq!(coordinator.get::<u32>("config/limits/send").await?, Some(30));
 //! let Some(WatchEvent::Put(entry)) = changes.next().await else { panic!("a change") };
@@ -224,3 +222,39 @@
 //!
 //! [`Infra`](crate::assembly::Infra) opens all of the above in dependency order, puts the standard stack in front of each, and
 //! closes them in reverse. `examples/message-service` is such a service, whole.
+//!
+//! ```no_run
+//! use infra_core::assembly::{Backends, Infra, InfraConfig};
+//! use infra_core::config::{Loader, Profile};
+//! use infra_core::lifecycle::{Ended, Signals, run_until_signal};
+//! use infra_core::{Result, log};
+//!
+//! # async fn serve(_: &Infra) -> Result<()> { Ok(()) }
+//! async fn run() -> Result<()> {
+//!     let profile = Profile::from_env("APP_PROFILE")?.unwrap_or(Profile::Development);
+//!     let config: InfraConfig = Loader::new(profile)
+//!         .with_defaults(&InfraConfig::of(profile))
+//!         .with_file("app.toml") // cache.url = "memory://" and so on
+//!         .with_env("APP") // APP__CACHE__URL
+//!         .load()?;
+//!     let _log = log::init(config.log.clone(), "message-service")?;
+//!
+//!     let mut backends = Backends::new(); // those that this program is compiled with
+//!     infra_memory::register(&mut backends);
+//!     // infra_sql::register(&mut backends); infra_tantivy::register(&mut backends);
+//!
+//!     let signals = Signals::listen()?; // the first signal asks for an orderly end, the second forces it
+//!     let service = async {
+//!         let infra = Infra::open("message-service", config, &backends, profile).await?;
+//!         let served = tokio::select! {
+//!             served = serve(&infra) => served, // hands `infra.cache().clone()` and the like to business code
+//!             () = signals.stop().cancelled() => Ok(()),
+//!         };
+//!         infra.shutdown().await.and(served)
+//!     };
+//!     match run_until_signal(&signals, service).await {
+//!         Ended::Finished(outcome) => outcome,
+//!         _ => std::process::exit(130),
+//!     }
+//! }
+//! ```

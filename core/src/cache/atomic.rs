@@ -6,6 +6,7 @@
 //! [`RawScripts`](crate::capability::Capability::RawScripts).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,10 +14,11 @@ use bytes::Bytes;
 use super::{RankRange, Scored};
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::hidden::Hidden;
 use crate::ttl::Ttl;
 
 /// A condition of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Check {
     /// There is something under this key.
@@ -25,6 +27,21 @@ pub enum Check {
     Absent(String),
     /// This key holds exactly this string.
     Equals(String, Bytes),
+}
+
+/// Shows the size of the value.
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exists(key) => f.debug_tuple("Exists").field(key).finish(),
+            Self::Absent(key) => f.debug_tuple("Absent").field(key).finish(),
+            Self::Equals(key, value) => f
+                .debug_tuple("Equals")
+                .field(key)
+                .field(&Hidden::of(value))
+                .finish(),
+        }
+    }
 }
 
 impl Check {
@@ -38,7 +55,7 @@ impl Check {
 }
 
 /// A step of a batch. Each does what the operation of the same name does.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Operation {
     /// [`KeyValue::set`](super::KeyValue::set); gives [`OperationResult::Done`].
@@ -61,6 +78,35 @@ pub enum Operation {
     SortedAdd(String, Vec<Scored>),
     /// [`SortedSets::sorted_remove_by_rank`](super::SortedSets::sorted_remove_by_rank); gives [`OperationResult::Number`].
     SortedRemoveByRank(String, RankRange),
+}
+
+/// Shows keys and names of fields, and the sizes of values.
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, argument): (_, &dyn fmt::Debug) = match self {
+            Self::Set(_, value, ttl) => ("Set", &(Hidden::of(value), ttl)),
+            Self::Get(_) => ("Get", &()),
+            Self::IncrBy(_, difference) => ("IncrBy", difference),
+            Self::Delete(_) => ("Delete", &()),
+            Self::Expire(_, ttl) => ("Expire", ttl),
+            Self::HashSet(_, fields) => {
+                let fields: Vec<_> = fields
+                    .iter()
+                    .map(|(field, value)| (field, Hidden::of(value)))
+                    .collect();
+                return f
+                    .debug_tuple("HashSet")
+                    .field(&self.key())
+                    .field(&fields)
+                    .finish();
+            }
+            Self::SetAdd(_, members) => ("SetAdd", &Hidden::each(members)),
+            Self::SetRemove(_, members) => ("SetRemove", &Hidden::each(members)),
+            Self::SortedAdd(_, members) => ("SortedAdd", members),
+            Self::SortedRemoveByRank(_, range) => ("SortedRemoveByRank", range),
+        };
+        f.debug_tuple(name).field(&self.key()).field(argument).finish()
+    }
 }
 
 impl Operation {
@@ -149,7 +195,7 @@ impl Batch {
 }
 
 /// What a step gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OperationResult {
     /// It was done.
@@ -158,6 +204,20 @@ pub enum OperationResult {
     Number(i64),
     /// A value, or none.
     Value(Option<Bytes>),
+}
+
+/// Shows the size of the value.
+impl fmt::Debug for OperationResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("Done"),
+            Self::Number(number) => f.debug_tuple("Number").field(number).finish(),
+            Self::Value(value) => f
+                .debug_tuple("Value")
+                .field(&value.as_ref().map(Hidden::of))
+                .finish(),
+        }
+    }
 }
 
 /// What a batch did.
@@ -192,7 +252,7 @@ impl Script {
 }
 
 /// What a script returned.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ScriptValue {
     /// Nothing.
@@ -203,6 +263,18 @@ pub enum ScriptValue {
     Bytes(Bytes),
     /// A list.
     List(Vec<ScriptValue>),
+}
+
+/// Shows the sizes of byte strings.
+impl fmt::Debug for ScriptValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Integer(number) => f.debug_tuple("Integer").field(number).finish(),
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(&Hidden::of(bytes)).finish(),
+            Self::List(values) => f.debug_tuple("List").field(values).finish(),
+        }
+    }
 }
 
 /// Atomic batches and raw scripts.

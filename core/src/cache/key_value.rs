@@ -1,5 +1,7 @@
 //! Strings: one value of bytes per key.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::Serialize;
@@ -7,13 +9,14 @@ use serde::de::DeserializeOwned;
 
 use super::Keys;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hidden::Hidden;
 use crate::ttl::Ttl;
 
 /// What a compare-and-set expects to find.
 ///
 /// By value rather than by version: a plain Redis string has no version, and a comparison of values needs one round trip
 /// everywhere. Where the history of a key matters, use the configuration centre, whose keys have versions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Expected {
     /// No value.
@@ -22,8 +25,18 @@ pub enum Expected {
     Value(Bytes),
 }
 
+/// Shows the size of the value.
+impl fmt::Debug for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("Absent"),
+            Self::Value(value) => f.debug_tuple("Value").field(&Hidden::of(value)).finish(),
+        }
+    }
+}
+
 /// What a compare-and-set did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompareAndSet {
     /// The new value is stored.
@@ -33,6 +46,19 @@ pub enum CompareAndSet {
         /// The stored value, or `None`.
         current: Option<Bytes>,
     },
+}
+
+/// Shows the size of the value.
+impl fmt::Debug for CompareAndSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stored => f.write_str("Stored"),
+            Self::Mismatch { current } => f
+                .debug_struct("Mismatch")
+                .field("current", &current.as_ref().map(Hidden::of))
+                .finish(),
+        }
+    }
 }
 
 /// Strings.

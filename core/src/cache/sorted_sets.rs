@@ -1,18 +1,31 @@
 //! Sorted sets: members in the order of their scores.
 
+use std::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Keys;
 use crate::error::Result;
+use crate::hidden::Hidden;
 
 /// A member with its score.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Scored {
     /// The member.
     pub member: Bytes,
     /// Its score; never NaN.
     pub score: f64,
+}
+
+/// Shows the size of the member.
+impl fmt::Debug for Scored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scored")
+            .field("member", &Hidden::of(&self.member))
+            .field("score", &self.score)
+            .finish()
+    }
 }
 
 impl Scored {

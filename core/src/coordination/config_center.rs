@@ -318,6 +318,36 @@ pub trait ConfigCenterExt: ConfigCenter {
     async fn list(&self, prefix: &str) -> Result<Vec<ConfigEntry>> {
         Ok(self.read(&WatchScope::Prefix(prefix.to_owned())).await?.0)
     }
+
+    /// The entries whose keys begin with `prefix`, and a watch of that prefix that continues from exactly there.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures_util::StreamExt;
+    /// use infra_core::coordination::ConfigCenterExt;
+    /// use infra_core::watch::WatchEvent;
+    ///
+    /// let center = infra_memory::MemoryCoordinator::new();
+    /// center.set("rules/login", "1/s").await?;
+    /// let (rules, mut changes) = center.list_and_watch("rules/").await?;
+    /// assert_eq!(rules.len(), 1);
+    ///
+    /// center.set("rules/send", "30/s").await?;
+    /// assert!(matches!(changes.next().await, Some(WatchEvent::Put(rule)) if rule.key == "rules/send"));
+    /// # Ok::<(), infra_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`ConfigCenter::read`] and [`ConfigCenter::watch`].
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind.
+    async fn list_and_watch(&self, prefix: &str) -> Result<(Vec<ConfigEntry>, Watch<ConfigEntry>)> {
+        let scope = WatchScope::Prefix(prefix.to_owned());
+        let (entries, revision) = self.read(&scope).await?;
+        Ok((entries, self.watch(&scope, revision).await?))
+    }
 }
 
 impl<C: ConfigCenter + ?Sized> ConfigCenterExt for C {}

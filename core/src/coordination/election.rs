@@ -92,7 +92,10 @@ impl Election {
         loop {
             match self.locks.acquire(&self.key, options).await {
                 Ok(guard) => return Ok(Leadership { guard }),
-                Err(error) if error.kind() == ErrorKind::Timeout => {}
+                // Usually the wait above; but a timeout of a connection comes at once, again and again.
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    tokio::time::sleep(self.options.pause).await;
+                }
                 Err(error) => return Err(error),
             }
         }

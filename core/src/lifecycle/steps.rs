@@ -1,9 +1,11 @@
 //! The stack of what was opened.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::{Instant, timeout};
 
@@ -101,8 +103,8 @@ impl Lifecycle {
         HealthReport::of(self.backends()).await
     }
 
-    /// Stops everything in reverse order, each step within its deadline; a step that fails does not keep others from
-    /// stopping.
+    /// Stops everything in reverse order, each step within its deadline; a step that fails or panics does not keep
+    /// others from stopping.
     ///
     /// # Cancellation
     /// What has not stopped yet is dropped where it is.
@@ -123,20 +125,25 @@ impl Lifecycle {
 
 async fn stop(step: Step, deadline: Duration) -> Result<()> {
     // A well-behaved step ends by its own deadline and says what was unfinished; the outer one is for the others.
-    let grace = deadline + deadline / 4;
-    let stopping = match step {
-        Step::Backend(backend) => timeout(grace, async move { backend.shutdown(deadline).await }).await,
-        Step::Stop(stop) => {
-            let stop = stop.into_inner().unwrap_or_else(PoisonError::into_inner);
-            timeout(grace, stop(deadline)).await
+    let grace = deadline.saturating_add(deadline / 4);
+    let stopping = async move {
+        match step {
+            Step::Backend(backend) => backend.shutdown(deadline).await,
+            Step::Stop(stop) => stop.into_inner().unwrap_or_else(PoisonError::into_inner)(deadline).await,
         }
     };
-    stopping.unwrap_or_else(|_| {
-        Err(Error::new(
+    // What panicked is not used again, whatever state it is in.
+    match timeout(grace, AssertUnwindSafe(stopping).catch_unwind()).await {
+        Ok(Ok(stopped)) => stopped,
+        Ok(Err(_)) => Err(Error::new(
+            ErrorKind::Internal,
+            "it panicked while stopping and was abandoned; the panic's own message says where",
+        )),
+        Err(_) => Err(Error::new(
             ErrorKind::Timeout,
             format!("it did not stop within {grace:?} and was abandoned; accepted work may be unfinished"),
-        ))
-    })
+        )),
+    }
 }
 
 /// How every component is.
@@ -267,5 +274,36 @@ mod tests {
             report.into_result().expect_err("two failures").kind(),
             ErrorKind::Internal
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_of_one_step_does_not_keep_others_from_stopping() {
+        let log = Arc::default();
+        let mut lifecycle = Lifecycle::new(Duration::from_secs(4));
+        lifecycle.push_stop("first", logging(&log, "first"));
+        lifecycle.push_stop("panics early", |_| panic!("on purpose"));
+        lifecycle.push_stop("panics late", |_| Box::pin(async { panic!("on purpose") }));
+
+        let report = lifecycle.shutdown().await;
+        assert_eq!(*log.lock().expect("not poisoned"), ["first"]);
+        let failed: Vec<_> = report
+            .failures()
+            .map(|(name, error)| (name, error.kind()))
+            .collect();
+        assert_eq!(
+            failed,
+            [
+                ("panics late", ErrorKind::Internal),
+                ("panics early", ErrorKind::Internal)
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_deadline_is_one() {
+        let log = Arc::default();
+        let mut lifecycle = Lifecycle::new(Duration::MAX);
+        lifecycle.push_stop("only", logging(&log, "only"));
+        assert!(lifecycle.shutdown().await.into_result().is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! What is indexed: documents, their fields, and the types that know how to become documents.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub trait Indexable: Serialize {
 }
 
 /// A document as the backend sees it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Document {
     /// Its id, unique in the index.
@@ -47,6 +48,16 @@ pub struct Document {
     pub version: u64,
     /// Its body, a JSON object.
     pub body: Value,
+}
+
+/// Leaves the body out.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Document {

@@ -1,5 +1,6 @@
 //! Typed convenience over any [`Search`]; do not implement it.
 
+use std::fmt;
 use std::num::NonZeroU32;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use super::{Document, Filter, Indexable, Query, RawHit, RawPage, Search, WriteOu
 use crate::error::{Error, ErrorKind, Result};
 
 /// A typed hit.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Hit<T> {
     /// The document's id.
@@ -20,6 +21,17 @@ pub struct Hit<T> {
     pub value: T,
     /// Marked fragments by field, if asked for.
     pub highlights: Vec<(String, String)>,
+}
+
+/// Leaves the fragments out; what is shown of the document is its type's decision.
+impl<T: fmt::Debug> fmt::Debug for Hit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hit")
+            .field("id", &self.id)
+            .field("score", &self.score)
+            .field("value", &self.value)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One page of typed hits.

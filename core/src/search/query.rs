@@ -1,12 +1,15 @@
 //! What is asked and what is answered.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Bound;
 
 use serde_json::Value;
 
+use crate::hidden::Hidden;
+
 /// A condition that a hit must meet; it does not influence the ranking. Filters of one query all apply.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
     /// The field has exactly this value (keyword, number or boolean).
@@ -34,6 +37,20 @@ pub enum Filter {
     },
     /// None of these conditions holds.
     Not(Box<Filter>),
+}
+
+/// Shows the fields, not the values.
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equals { field, .. } => f.debug_tuple("Equals").field(field).finish(),
+            Self::AnyOf { field, values } => {
+                f.debug_tuple("AnyOf").field(field).field(&values.len()).finish()
+            }
+            Self::Range { field, .. } => f.debug_tuple("Range").field(field).finish(),
+            Self::Not(filter) => f.debug_tuple("Not").field(filter).finish(),
+        }
+    }
 }
 
 impl Filter {
@@ -188,7 +205,7 @@ impl Highlighting {
 ///     .with_size(20);
 /// assert_eq!(query.size, 20);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Query {
     /// The words looked for, all of which must occur; `None` matches every document, a text without a word matches none.
@@ -206,6 +223,20 @@ pub struct Query {
     pub size: u32,
     /// Marks the words found. Default: off.
     pub highlight: Option<Highlighting>,
+}
+
+/// Shows the size of the text: what people look for does not belong in a log.
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("text", &self.text.as_ref().map(Hidden::of))
+            .field("fields", &self.fields)
+            .field("filters", &self.filters)
+            .field("sort", &self.sort)
+            .field("paging", &self.paging)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Query {
@@ -283,7 +314,7 @@ impl Query {
 }
 
 /// A document that was found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RawHit {
     /// Its id.
@@ -294,6 +325,16 @@ pub struct RawHit {
     pub body: Value,
     /// Marked fragments by field, if asked for: `(field, fragment)`.
     pub highlights: Vec<(String, String)>,
+}
+
+/// Leaves the body and its fragments out.
+impl fmt::Debug for RawHit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawHit")
+            .field("id", &self.id)
+            .field("score", &self.score)
+            .finish_non_exhaustive()
+    }
 }
 
 impl RawHit {

@@ -1,0 +1,34 @@
+//! Elections when the locks below misbehave.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use infra_core::ErrorKind;
+use infra_core::coordination::{Election, ElectionOptions, Locks};
+use infra_core::intercept::{Fault, Faults, Recorder, Stack};
+
+/// A deadline of a layer in between (a connection, a proxy) is a timeout too, and may come at once.
+#[tokio::test(start_paused = true)]
+async fn timeouts_that_come_at_once_do_not_make_a_busy_loop() {
+    let (faults, recorder) = (Arc::new(Faults::new()), Arc::new(Recorder::new()));
+    faults.script(
+        "locks.acquire",
+        std::iter::repeat_n(Fault::Err(ErrorKind::Timeout), 100),
+    );
+    let stack = Stack::new()
+        .with_shared(recorder.clone())
+        .with_shared(faults.clone());
+    let locks: Arc<dyn Locks> = Arc::new(infra_memory::MemoryCoordinator::new());
+    let locks: Arc<dyn Locks> = stack.wrap(locks);
+
+    let options = ElectionOptions::default().with_pause(Duration::from_secs(1));
+    let election = Election::new(locks, "writer", options).expect("valid");
+    let begun = tokio::time::Instant::now();
+    let leadership = election.campaign().await.expect("leads in the end");
+    assert!(!leadership.is_lost());
+    assert!(
+        begun.elapsed() >= Duration::from_secs(100),
+        "{:?}",
+        begun.elapsed()
+    );
+}
