@@ -1,5 +1,7 @@
 //! Typed convenience over any [`Database`]; do not implement it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use scoped_futures::ScopedBoxFuture;
 use serde::de::DeserializeOwned;
@@ -7,6 +9,9 @@ use serde::de::DeserializeOwned;
 use super::transaction::no_row;
 use super::{Database, Row, Statement, Transaction, TransactionOptions};
 use crate::error::{ErrorKind, Result};
+
+/// The longest pause between two runs of a repeatable transaction.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Typed convenience over any [`Database`].
 #[async_trait]
@@ -76,7 +81,7 @@ pub trait DatabaseExt: Database {
         T: Send + 'env,
         F: for<'t> Fn(&'t mut dyn Transaction) -> ScopedBoxFuture<'env, 't, Result<T>> + Send + Sync + 'env,
     {
-        let mut pause = options.repeat_backoff;
+        let mut pause = options.repeat_backoff.min(LONGEST_PAUSE);
         let mut repeats_left = options.repeats;
         loop {
             let failure = match attempt(self, &options, &work).await {
@@ -87,8 +92,9 @@ pub trait DatabaseExt: Database {
                 return Err(failure);
             }
             repeats_left -= 1;
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            // Between half and all of the pause, so that two that met do not meet again.
+            tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }

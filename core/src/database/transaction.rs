@@ -37,7 +37,8 @@ pub struct TransactionOptions {
     /// How often [`DatabaseExt::transaction`](super::DatabaseExt::transaction) runs its closure again after a deadlock or
     /// serialisation failure. Default: 0. Set it only when the closure may be repeated.
     pub repeats: u32,
-    /// The pause before the first repetition; it doubles each time. Default: 10 ms.
+    /// The pause before the first repetition; it doubles each time. Default: 10 ms,
+    /// at most 1 s.
     pub repeat_backoff: Duration,
 }
 

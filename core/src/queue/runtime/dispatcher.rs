@@ -24,6 +24,9 @@ use crate::error::Result;
 use crate::queue::{Delivery, Subscription};
 use crate::telemetry::Meter;
 
+/// Longer than any subscription lives; keeps a time that a caller made up from overflowing the clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// How long stopped handlers, last settlements and the farewell to the broker may take beyond a deadline.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
@@ -266,7 +269,7 @@ impl Dispatcher {
             return None;
         }
         let full = as_count(max_batch).min(self.max_in_flight);
-        let due = *self.batch_due.get_or_insert(now + max_wait);
+        let due = *self.batch_due.get_or_insert(now + max_wait.min(LONGEST_WAIT));
         if self.lanes.can_take(full) || self.room() == 0 || due <= now {
             self.batch_due = None;
             return Some(full.min(free));
@@ -311,7 +314,7 @@ impl Dispatcher {
             Ok(messages) => messages.into_iter().for_each(|message| self.take_in(message)),
             Err(error) if error.kind() == ErrorKind::Closed => {
                 tracing::debug!(group = %self.group, "the queue was closed; the subscription ends");
-                self.begin_drain(Instant::now() + self.subscription.handler_timeout);
+                self.begin_drain(Instant::now() + self.subscription.handler_timeout.min(LONGEST_WAIT));
             }
             Err(error) => {
                 tracing::warn!(%error, group = %self.group, "cannot receive messages; trying again");
