@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod conformance;
 mod infra;
+pub mod skipped;
 pub mod time;
 mod unique;
 

@@ -1,0 +1,59 @@
+//! The conformance suite: proves that a backend keeps the contract, with one macro call.
+//!
+//! A [`Scenario`] is a named async function over a [`Harness`]; its id is that of the catalogue. A family is the list of scenarios of
+//! one contract, and a macro of the same name that expands to one test per scenario. Families know nothing of each other and nothing of
+//! the backends; what they need of a server goes through the [`Fixture`] that the backend's author gives.
+
+/// A row of [`FAMILIES`].
+macro_rules! family {
+    ($name:ident) => {
+        Family {
+            name: stringify!($name),
+            list: || $name::SCENARIOS.iter().map(Scenario::id).collect(),
+        }
+    };
+}
+
+mod disturbance;
+mod fixture;
+mod harness;
+mod macros;
+mod matrix;
+mod mode;
+mod runner;
+mod scenario;
+mod subject;
+mod verdict;
+
+pub mod locks;
+
+pub use crate::{check, check_eq, check_error, locks};
+pub use disturbance::{Disturbance, Probe};
+pub use fixture::{Fixture, Setup, TimeControl};
+pub use harness::{Harness, declares, limits};
+pub use matrix::{Breakage, prove, weaknesses};
+pub use mode::{FAULT_RATE, Mode};
+pub use runner::{Report, play, test, test_retries};
+pub use scenario::{Play, Scenario};
+pub use subject::Subject;
+pub use verdict::{Failure, Outcome, Premise};
+
+/// A family of scenarios: those of one contract.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Family {
+    /// The name of its macro and its module.
+    pub name: &'static str,
+    list: fn() -> Vec<String>,
+}
+
+impl Family {
+    /// The ids of its scenarios, in the order of the list.
+    #[must_use]
+    pub fn ids(&self) -> Vec<String> {
+        (self.list)()
+    }
+}
+
+/// Every family.
+pub const FAMILIES: &[Family] = &[family!(locks)];

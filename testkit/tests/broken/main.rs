@@ -1,0 +1,28 @@
+//! The proof that the conformance suite can fail: for each scenario a backend that is broken on purpose and fails exactly that one.
+
+mod locks;
+
+use std::collections::BTreeSet;
+
+use infra_testkit::conformance::FAMILIES;
+
+/// The families that have broken backends here; each has a test that calls `prove`.
+const PROVEN: &[&str] = &[locks::FAMILY];
+
+#[test]
+fn every_family_is_proven_able_to_fail() {
+    let families: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    let proven: BTreeSet<&str> = PROVEN.iter().copied().collect();
+    assert_eq!(families, proven);
+}
+
+#[test]
+fn ids_are_unique_and_of_the_form_of_the_catalogue() {
+    let mut seen = BTreeSet::new();
+    for id in FAMILIES.iter().flat_map(|family| family.ids()) {
+        let (family, number) = id.split_once('-').unwrap_or_default();
+        let well_formed = !family.is_empty() && number.len() == 3 && number.parse::<u16>().is_ok();
+        assert!(well_formed, "{id} is not of the form LOCK-004");
+        assert!(seen.insert(id.clone()), "{id} stands twice");
+    }
+}
