@@ -26,8 +26,9 @@ mod subject;
 mod verdict;
 
 pub mod locks;
+pub mod rate_limits;
 
-pub use crate::{check, check_eq, check_error, locks};
+pub use crate::{check, check_eq, check_error, locks, rate_limits};
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
 pub use harness::{Harness, declares, limits};
@@ -56,4 +57,4 @@ impl Family {
 }
 
 /// Every family.
-pub const FAMILIES: &[Family] = &[family!(locks)];
+pub const FAMILIES: &[Family] = &[family!(locks), family!(rate_limits)];

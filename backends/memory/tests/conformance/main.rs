@@ -1,3 +1,4 @@
 //! The conformance suite on the memory backend: directly, behind each interceptor, behind the standard stack, and with faults.
 
 mod locks;
+mod rate_limits;
