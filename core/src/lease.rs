@@ -63,6 +63,8 @@ pub struct Lease {
     status: LeaseStatus,
     /// Cancels the renewal task when dropped.
     renewal: Option<DropGuard>,
+    /// Whether the lease is to be given back when it is dropped.
+    owed: bool,
 }
 
 impl fmt::Debug for Lease {
@@ -96,6 +98,7 @@ impl Lease {
             ttl: options.ttl,
             status,
             renewal: Some(stop.drop_guard()),
+            owed: true,
         }
     }
 
@@ -138,7 +141,7 @@ impl Lease {
 
     /// Stops keeping the lease without giving it back: what it stood for is done, and the server knows already.
     pub fn forget(mut self) {
-        drop(self.renewal.take());
+        self.owed = false;
     }
 
     /// Gives the lease back now.
@@ -148,19 +151,22 @@ impl Lease {
     /// the server frees it when its time to live has passed.
     ///
     /// # Cancellation
-    /// Renewal has already stopped when the future is dropped; the lease ends by its time to live at the latest.
+    /// Dropping the future stops the renewal and releases in the background, as dropping the lease does; giving back twice what
+    /// was ours once touches nothing of a new owner.
     pub async fn release(mut self) -> Result<()> {
-        let held = self.check();
-        // Disarms the best-effort release of `drop`.
+        self.check()?;
         drop(self.renewal.take());
-        held?;
-        self.keeper.release().await
+        // Until there is an answer, `drop` owes the release: whoever gives up here must not wait for the time to live.
+        let answer = self.keeper.release().await;
+        self.owed = false;
+        answer
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if self.renewal.take().is_none() || self.is_lost() {
+        drop(self.renewal.take());
+        if !self.owed || self.is_lost() {
             return;
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -294,6 +300,8 @@ mod tests {
         renewals: AtomicUsize,
         releases: AtomicUsize,
         failing: Mutex<Option<ErrorKind>>,
+        /// How many times a release waits before it has any effect.
+        waits: usize,
     }
 
     #[async_trait]
@@ -307,6 +315,9 @@ mod tests {
         }
 
         async fn release(&self) -> Result<()> {
+            for _ in 0..self.waits {
+                tokio::task::yield_now().await;
+            }
             self.releases.fetch_add(1, Ordering::SeqCst);
             Ok(())
         }
@@ -382,5 +393,28 @@ mod tests {
         drop(keep(&keeper));
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(keeper.releases.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_was_given_up_is_finished_in_the_background() {
+        for polls in 0..=3 {
+            let keeper = Arc::new(Scripted {
+                waits: 3,
+                ..Scripted::default()
+            });
+            let mut release = Box::pin(keep(&keeper).release());
+            for _ in 0..polls {
+                assert!(futures_util::poll!(&mut release).is_pending());
+            }
+            drop(release);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(keeper.releases.load(Ordering::SeqCst), 1, "after {polls} polls");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert_eq!(
+                keeper.renewals.load(Ordering::SeqCst),
+                0,
+                "it is not renewed any more"
+            );
+        }
     }
 }

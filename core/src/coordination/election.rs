@@ -175,6 +175,9 @@ impl Leadership {
     ///
     /// # Errors
     /// [`LeaseLost`](ErrorKind::LeaseLost) when it was lost before.
+    ///
+    /// # Cancellation
+    /// Dropping the future, at whatever point, resigns in the background.
     pub async fn resign(self) -> Result<()> {
         self.guard
             .release()

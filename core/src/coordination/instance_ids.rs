@@ -80,6 +80,9 @@ impl InstanceId {
     ///
     /// # Errors
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when it was not ours any more.
+    ///
+    /// # Cancellation
+    /// Dropping the future, at whatever point, gives the number back in the background.
     pub async fn release(self) -> Result<()> {
         let id = self.id;
         self.lease

@@ -160,6 +160,9 @@ impl LockGuard {
     ///
     /// # Errors
     /// [`LeaseLost`](ErrorKind::LeaseLost) when it was not ours any more; a new owner was not touched.
+    ///
+    /// # Cancellation
+    /// Dropping the future, at whatever point, releases the lock in the background, as dropping the guard does.
     pub async fn release(self) -> Result<()> {
         let Self { key, lease, .. } = self;
         lease
