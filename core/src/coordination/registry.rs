@@ -235,6 +235,9 @@ impl Registration {
     ///
     /// # Errors
     /// The backend's; the old state stays registered.
+    ///
+    /// # Cancellation
+    /// The old state or the new one is registered; set it again.
     pub async fn set_state(&mut self, state: InstanceState) -> Result<()> {
         let mut instance = self.instance.clone();
         instance.state = state;
@@ -249,11 +252,17 @@ impl Registration {
     ///
     /// # Errors
     /// The backend's; the instance then goes when its time to live has passed.
+    ///
+    /// # Cancellation
+    /// Dropping the future, at whatever point, removes the instance in the background, as dropping the registration does.
     pub async fn deregister(mut self) -> Result<()> {
-        match self.keeper.take() {
-            Some(keeper) => keeper.deregister().await,
-            None => Ok(()),
-        }
+        let Some(keeper) = self.keeper.clone() else {
+            return Ok(());
+        };
+        let answer = keeper.deregister().await;
+        // Until there is an answer, `drop` abandons the instance.
+        self.keeper = None;
+        answer
     }
 }
 

@@ -327,14 +327,14 @@ pub trait SubscriptionKeeper: fmt::Debug + Send + Sync + 'static {
 /// A running subscription. Dropping it stops at once; unsettled messages go back to the group.
 #[derive(Debug)]
 pub struct SubscriptionHandle {
-    keeper: Option<Arc<dyn SubscriptionKeeper>>,
+    keeper: Arc<dyn SubscriptionKeeper>,
 }
 
 impl SubscriptionHandle {
     /// Wraps what runs the subscription, for the runtime.
     #[must_use]
     pub fn new(keeper: Arc<dyn SubscriptionKeeper>) -> Self {
-        Self { keeper: Some(keeper) }
+        Self { keeper }
     }
 
     /// Stops fetching and lets running handlers finish.
@@ -342,35 +342,28 @@ impl SubscriptionHandle {
     /// # Errors
     /// [`Timeout`](crate::ErrorKind::Timeout) says how many handlers were still running at the deadline; they were stopped,
     /// and their messages are delivered again.
-    pub async fn drain(mut self, deadline: Duration) -> Result<()> {
-        match self.keeper.take() {
-            Some(keeper) => {
-                let drained = keeper.drain(deadline).await;
-                keeper.abandon();
-                drained
-            }
-            None => Ok(()),
-        }
+    ///
+    /// # Cancellation
+    /// Dropping the future stops the subscription at once, as dropping the handle does.
+    pub async fn drain(self, deadline: Duration) -> Result<()> {
+        // `drop` abandons what is left, however this future ends.
+        self.keeper.drain(deadline).await
     }
 
     /// Changes how many messages are handled at the same time; takes effect at once.
     pub fn set_max_in_flight(&self, messages: NonZeroU32) {
-        if let Some(keeper) = &self.keeper {
-            keeper.set_max_in_flight(messages);
-        }
+        self.keeper.set_max_in_flight(messages);
     }
 
     /// How many messages are being handled or wait for their next attempt here.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.keeper.as_ref().map_or(0, |keeper| keeper.in_flight())
+        self.keeper.in_flight()
     }
 }
 
 impl Drop for SubscriptionHandle {
     fn drop(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.abandon();
-        }
+        self.keeper.abandon();
     }
 }
