@@ -18,6 +18,7 @@ mod disturbance;
 mod fixture;
 mod harness;
 mod macros;
+mod making;
 mod matrix;
 mod mode;
 mod runner;
@@ -25,10 +26,13 @@ mod scenario;
 mod subject;
 mod verdict;
 
+pub mod breakers;
+pub mod ids;
 pub mod locks;
 pub mod rate_limits;
+pub mod retries;
 
-pub use crate::{check, check_eq, check_error, locks, rate_limits};
+pub use crate::{breakers, check, check_eq, check_error, ids, locks, rate_limits, retries};
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
 pub use harness::{Harness, declares, limits};
@@ -57,4 +61,10 @@ impl Family {
 }
 
 /// Every family.
-pub const FAMILIES: &[Family] = &[family!(locks), family!(rate_limits)];
+pub const FAMILIES: &[Family] = &[
+    family!(breakers),
+    family!(ids),
+    family!(locks),
+    family!(rate_limits),
+    family!(retries),
+];

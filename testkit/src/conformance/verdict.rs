@@ -180,7 +180,8 @@ impl Premise for bool {
 #[macro_export]
 macro_rules! check {
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             return ::core::result::Result::Err($crate::conformance::Failure::broken(::std::format!($($message)+)));
         }
     };

@@ -1,14 +1,23 @@
 //! The proof that the conformance suite can fail: for each scenario a backend that is broken on purpose and fails exactly that one.
 
+mod breakers;
+mod ids;
 mod locks;
 mod rate_limits;
+mod retries;
 
 use std::collections::BTreeSet;
 
 use infra_testkit::conformance::FAMILIES;
 
 /// The families that have broken backends here; each has a test that calls `prove`.
-const PROVEN: &[&str] = &[locks::FAMILY, rate_limits::FAMILY];
+const PROVEN: &[&str] = &[
+    breakers::FAMILY,
+    ids::FAMILY,
+    locks::FAMILY,
+    rate_limits::FAMILY,
+    retries::FAMILY,
+];
 
 #[test]
 fn every_family_is_proven_able_to_fail() {
