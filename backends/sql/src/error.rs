@@ -235,18 +235,26 @@ pub(crate) fn translate(error: sqlx::Error) -> Error {
     let (kind, retry, message) = match &error {
         sqlx::Error::Database(database) => {
             let meaning = code(&error).map_or(
-                row(-1, ErrorKind::Internal, Retry::Never, "the driver gave no result code"),
+                row(
+                    -1,
+                    ErrorKind::Internal,
+                    Retry::Never,
+                    "the driver gave no result code",
+                ),
                 meaning,
             );
             let message = format!("{} ({})", meaning.advice, database.message());
             (meaning.kind, meaning.retry, message)
         }
-        sqlx::Error::PoolTimedOut => (
-            ErrorKind::Timeout,
-            Retry::Backoff,
-            "no connection became free in time; raise max_connections or acquire_timeout, or hold connections for less long"
-                .to_owned(),
-        ),
+        // Without a connection nothing was sent, so that even what must not be done twice may be tried again.
+        sqlx::Error::PoolTimedOut => {
+            return Error::new(
+                ErrorKind::Timeout,
+                "no connection became free in time; raise max_connections or acquire_timeout, or hold connections for less long",
+            )
+            .without_effect()
+            .with_source(error);
+        }
         sqlx::Error::PoolClosed => {
             return Error::closed("the database").with_source(error);
         }

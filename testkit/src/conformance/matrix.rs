@@ -63,32 +63,70 @@ pub fn weaknesses<T: Subject + ?Sized>(scenarios: &[Scenario<T>], breakages: &[B
         found.push("two scenarios have the same id".to_owned());
     }
     let mut proven = BTreeSet::new();
-    for breakage in breakages {
-        if breakage.breaks.len() == 1 {
-            proven.extend(breakage.breaks.iter().cloned());
-        }
-        let failed = failures(scenarios, breakage);
-        for id in breakage.breaks.difference(&failed.keys().cloned().collect()) {
-            let what = if known.contains(id) {
-                "does not notice"
-            } else {
-                "is no scenario; it should notice"
-            };
-            found.push(format!("{id} {what} a backend that {}", breakage.defect));
-        }
-        for (id, message) in &failed {
-            if !breakage.breaks.contains(id) {
-                found.push(format!(
-                    "{id} fails, and should not, on a backend that {}: {message}",
-                    breakage.defect
-                ));
-            }
-        }
+    for breakage in breakages.iter().filter(|breakage| breakage.breaks.len() == 1) {
+        proven.extend(breakage.breaks.iter().cloned());
+    }
+    for (breakage, failed) in breakages.iter().zip(failures_of_all(scenarios, breakages)) {
+        found.extend(misjudged(breakage, &failed, &known));
     }
     for id in known.difference(&proven) {
         found.push(format!("nothing breaks {id} alone: it may be unable to fail"));
     }
     found
+}
+
+/// The scenarios that should have noticed a defect and did not, and those that should not have and did.
+fn misjudged<T: ?Sized>(
+    breakage: &Breakage<T>,
+    failed: &BTreeMap<String, String>,
+    known: &BTreeSet<String>,
+) -> Vec<String> {
+    let defect = breakage.defect;
+    let missed = breakage
+        .breaks
+        .iter()
+        .filter(|id| !failed.contains_key(*id))
+        .map(|id| {
+            let what = if known.contains(id) {
+                "does not notice"
+            } else {
+                "is no scenario; it should notice"
+            };
+            format!("{id} {what} a backend that {defect}")
+        });
+    let surplus = failed
+        .iter()
+        .filter(|(id, _)| !breakage.breaks.contains(*id))
+        .map(|(id, message)| format!("{id} fails, and should not, on a backend that {defect}: {message}"));
+    missed.chain(surplus).collect()
+}
+
+/// What failed on each broken backend, in their order; as many are tried at once as there are processors.
+fn failures_of_all<T: Subject + ?Sized>(
+    scenarios: &[Scenario<T>],
+    breakages: &[Breakage<T>],
+) -> Vec<BTreeMap<String, String>> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = breakages.len().div_ceil(workers).max(1);
+    let try_all = |breakages: &[Breakage<T>]| -> Vec<_> {
+        breakages
+            .iter()
+            .map(|breakage| failures(scenarios, breakage))
+            .collect()
+    };
+    std::thread::scope(|scope| {
+        let shares: Vec<_> = breakages
+            .chunks(share)
+            .map(|share| scope.spawn(move || try_all(share)))
+            .collect();
+        // A panic outside of a scenario is one of the suite itself, and goes on.
+        let joined = shares.into_iter().map(|share| {
+            share
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.flatten().collect()
+    })
 }
 
 /// Asserts that the suite of a family has no [`weaknesses`].

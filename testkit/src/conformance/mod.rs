@@ -27,12 +27,13 @@ mod subject;
 mod verdict;
 
 pub mod breakers;
+pub mod databases;
 pub mod ids;
 pub mod locks;
 pub mod rate_limits;
 pub mod retries;
 
-pub use crate::{breakers, check, check_eq, check_error, ids, locks, rate_limits, retries};
+pub use crate::{breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries};
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
 pub use harness::{Harness, declares, limits};
@@ -63,6 +64,7 @@ impl Family {
 /// Every family.
 pub const FAMILIES: &[Family] = &[
     family!(breakers),
+    family!(databases),
     family!(ids),
     family!(locks),
     family!(rate_limits),

@@ -1,6 +1,7 @@
 //! The proof that the conformance suite can fail: for each scenario a backend that is broken on purpose and fails exactly that one.
 
 mod breakers;
+mod databases;
 mod ids;
 mod locks;
 mod rate_limits;
@@ -13,6 +14,7 @@ use infra_testkit::conformance::FAMILIES;
 /// The families that have broken backends here; each has a test that calls `prove`.
 const PROVEN: &[&str] = &[
     breakers::FAMILY,
+    databases::FAMILY,
     ids::FAMILY,
     locks::FAMILY,
     rate_limits::FAMILY,

@@ -1,0 +1,3 @@
+//! The conformance suite on SQLite: directly, behind each interceptor, behind the standard stack, and with faults.
+
+mod databases;
