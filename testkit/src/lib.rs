@@ -3,6 +3,7 @@
 pub mod cancellation;
 pub mod conformance;
 mod infra;
+pub mod models;
 pub mod skipped;
 pub mod time;
 mod unique;

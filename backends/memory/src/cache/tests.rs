@@ -5,7 +5,6 @@ mod capacity;
 mod concurrency;
 mod keys;
 mod lifecycle;
-mod model;
 mod strings;
 mod structures;
 
