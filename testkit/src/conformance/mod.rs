@@ -32,8 +32,11 @@ pub mod ids;
 pub mod locks;
 pub mod rate_limits;
 pub mod retries;
+pub mod shards;
 
-pub use crate::{breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries};
+pub use crate::{
+    breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries, shards,
+};
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
 pub use harness::{Harness, declares, limits};
@@ -69,4 +72,5 @@ pub const FAMILIES: &[Family] = &[
     family!(locks),
     family!(rate_limits),
     family!(retries),
+    family!(shards),
 ];

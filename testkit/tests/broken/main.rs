@@ -6,6 +6,7 @@ mod ids;
 mod locks;
 mod rate_limits;
 mod retries;
+mod shards;
 
 use std::collections::BTreeSet;
 
@@ -19,6 +20,7 @@ const PROVEN: &[&str] = &[
     locks::FAMILY,
     rate_limits::FAMILY,
     retries::FAMILY,
+    shards::FAMILY,
 ];
 
 #[test]

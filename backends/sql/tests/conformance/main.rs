@@ -1,3 +1,4 @@
 //! The conformance suite on SQLite: directly, behind each interceptor, behind the standard stack, and with faults.
 
 mod databases;
+mod shards;
