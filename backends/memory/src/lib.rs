@@ -11,7 +11,7 @@ mod register;
 
 pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorFaults, MemoryCoordinator, MemoryCoordinatorConfig};
-pub use locks::LockTable;
+pub use locks::{LockFaults, LockTable};
 pub use meter::{HistogramReading, MemoryMeter};
 pub use once::{MemoryOnceConfig, MemoryOnceStore};
 pub use queue::{MemoryQueue, MemoryQueueConfig, Overflow, QueueFaults};

@@ -39,6 +39,16 @@ impl Link {
         }
     }
 
+    /// Another connection to the same server.
+    pub(crate) fn connect(&self) -> Self {
+        Self::new(self.server.clone())
+    }
+
+    /// The server's switch, which concerns every connection.
+    pub(crate) fn server(&self) -> &ServerSwitch {
+        &self.server
+    }
+
     /// Refuses the call when this client was shut down or the server cannot be reached.
     pub(crate) fn check(&self, component: &str) -> Result<()> {
         if self.closed.is_cancelled() {

@@ -3,6 +3,7 @@
 //! Used by every provider of this crate that offers [`Locks`](infra_core::coordination::Locks). It may touch tokio's
 //! clock and tasks, nothing else.
 
+mod faults;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::link::Link;
 use table::{Grant, later};
 
+pub use faults::LockFaults;
 pub use table::LockTable;
 
 /// One client of a [`LockTable`]: acquires with its own limits, and gives everything back when it is shut down.
@@ -55,6 +57,15 @@ impl LockClient {
         }
     }
 
+    /// Another client of the same table, with a connection of its own.
+    pub(crate) fn connect(&self) -> Self {
+        Self {
+            id: self.table.new_client_id(),
+            link: Arc::new(self.link.connect()),
+            ..self.clone()
+        }
+    }
+
     fn prefixed<'k>(&self, key: &'k str) -> Cow<'k, str> {
         if self.prefix.is_empty() {
             return Cow::Borrowed(key);
@@ -64,6 +75,11 @@ impl LockClient {
 
     pub(crate) fn table(&self) -> &LockTable {
         &self.table
+    }
+
+    /// What tests can break.
+    pub(crate) fn faults(&self) -> LockFaults<'_> {
+        LockFaults::of(&self.link)
     }
 
     #[cfg(test)]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::link::{Link, ServerSwitch};
+use crate::link::Link;
 
 #[cfg(test)]
 mod tests;
@@ -77,20 +77,20 @@ impl MemoryOnceConfig {
     }
 }
 
-/// The store of idempotent operations of one process. Cloning gives another handle on the same store.
+/// The store of idempotent operations of one process. Cloning gives another handle on the same client;
+/// [`MemoryOnceStore::connect`] gives another *client* of the same store.
 ///
 /// A full store refuses new claims with [`ResourceExhausted`](ErrorKind::ResourceExhausted): forgetting a result early
 /// would let its work be done twice.
 ///
-/// The methods after [`MemoryOnceStore::new`] are for tests: they lose claims, spoil results, and make the store unreachable.
+/// The methods after [`MemoryOnceStore::connect`] are for tests: they lose claims, spoil results, and make the store unreachable.
 #[derive(Clone)]
 pub struct MemoryOnceStore {
     shared: Arc<Shared>,
+    link: Arc<Link>,
 }
 
 struct Shared {
-    link: Link,
-    switch: ServerSwitch,
     capabilities: Capabilities,
     state: Mutex<State>,
 }
@@ -142,11 +142,9 @@ impl MemoryOnceStore {
     /// A store of another size.
     #[must_use]
     pub fn with_config(config: MemoryOnceConfig) -> Self {
-        let switch = ServerSwitch::default();
         Self {
+            link: Arc::default(),
             shared: Arc::new(Shared {
-                link: Link::new(switch.clone()),
-                switch,
                 capabilities: Capabilities::new(Limits::DEFAULT).with(Capability::Fencing),
                 state: Mutex::new(State {
                     config,
@@ -156,6 +154,15 @@ impl MemoryOnceStore {
                     ends: BTreeMap::new(),
                 }),
             }),
+        }
+    }
+
+    /// Another client of the same store, with a connection and a shutdown of its own: what another process would have.
+    #[must_use]
+    pub fn connect(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            link: Arc::new(self.link.connect()),
         }
     }
 
@@ -177,14 +184,24 @@ impl MemoryOnceStore {
         }
     }
 
-    /// Makes every call fail with [`Unavailable`](ErrorKind::Unavailable).
+    /// Makes every call of every client fail with [`Unavailable`](ErrorKind::Unavailable).
     pub fn go_away(&self) {
-        self.shared.switch.turn_off();
+        self.link.server().turn_off();
     }
 
     /// Ends what [`MemoryOnceStore::go_away`] began.
     pub fn come_back(&self) {
-        self.shared.switch.turn_on();
+        self.link.server().turn_on();
+    }
+
+    /// Cuts this client off: its calls fail and its claims end by their leases, as after a crash of its process.
+    pub fn disconnect(&self) {
+        self.link.cut();
+    }
+
+    /// Ends what [`MemoryOnceStore::disconnect`] began.
+    pub fn reconnect(&self) {
+        self.link.mend();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,7 +213,7 @@ impl MemoryOnceStore {
     fn enter(&self, key: &str, operation: &'static str) -> Result<MutexGuard<'_, State>> {
         self.limits()
             .check_key("key", key)
-            .and_then(|()| self.shared.link.check("this store of idempotent operations"))
+            .and_then(|()| self.link.check("this store of idempotent operations"))
             .map_err(at(operation))?;
         let mut state = self.lock();
         state.tidy(key);
@@ -366,14 +383,13 @@ impl Backend for MemoryOnceStore {
     }
 
     async fn health(&self) -> Result<()> {
-        self.shared
-            .link
+        self.link
             .check("this store of idempotent operations")
             .map_err(at("health"))
     }
 
     async fn shutdown(&self, _deadline: Duration) -> Result<()> {
-        self.shared.link.close();
+        self.link.close();
         Ok(())
     }
 }
@@ -436,7 +452,7 @@ impl OnceStore for MemoryOnceStore {
             .checked_add(timeout)
             .map_or(claim_ends, |until| until.min(claim_ends));
         tokio::select! {
-            () = self.shared.link.closed().cancelled() => {
+            () = self.link.closed().cancelled() => {
                 Err(at("wait_for_change")(Error::closed("this store of idempotent operations")))
             }
             () = notified => Ok(()),

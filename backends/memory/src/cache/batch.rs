@@ -16,7 +16,7 @@ use super::{MemoryCache, hashes, run, sets, sorted_sets, strings};
 impl Scripts for MemoryCache {
     async fn atomically(&self, batch: Batch) -> Result<BatchOutcome> {
         run("atomically", || {
-            self.store.check_open()?;
+            self.check_open()?;
             self.check_batch(&batch)?;
             let keys: Vec<String> = batch.keys().map(|key| self.prefixed(key).into_owned()).collect();
             let guard = self.store.begin_batch(keys.iter().map(String::as_str));
@@ -48,7 +48,7 @@ impl Scripts for MemoryCache {
         _arguments: &[Bytes],
     ) -> Result<ScriptValue> {
         run("run_script", || {
-            self.store.check_open()?;
+            self.check_open()?;
             Err(Error::unsupported("raw scripts (use an atomic batch)"))
         })
     }

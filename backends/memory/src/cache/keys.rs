@@ -17,7 +17,7 @@ const CURSOR: &str = "after:";
 impl Keys for MemoryCache {
     async fn delete(&self, keys: &[&str]) -> Result<u64> {
         run("delete", || {
-            self.store.check_open()?;
+            self.check_open()?;
             for key in keys {
                 self.limits().check_key("key", key)?;
             }
@@ -49,7 +49,7 @@ impl Keys for MemoryCache {
     /// Pages are in the order of the keys' bytes, and a page costs one walk over all keys of the cache.
     async fn scan(&self, prefix: &str, cursor: Option<&str>, limit: usize) -> Result<ScanPage> {
         run("scan", || {
-            self.store.check_open()?;
+            self.check_open()?;
             if limit == 0 {
                 return Err(Error::invalid_argument(
                     "a page of 0 keys would never end; ask for at least 1",
@@ -62,7 +62,7 @@ impl Keys for MemoryCache {
 
     async fn delete_prefix(&self, prefix: &str) -> Result<u64> {
         run("delete_prefix", || {
-            self.store.check_open()?;
+            self.check_open()?;
             if prefix.is_empty() {
                 return Err(Error::invalid_argument(
                     "an empty prefix would delete every key; give at least one byte",

@@ -21,19 +21,20 @@ mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::config::Validate;
-use infra_core::{Backend, Result};
+use infra_core::{Backend, Error, Result};
 
 pub use config::MemoryCacheConfig;
 use store::Store;
 
 use crate::BACKEND;
 use crate::link::Link;
-use crate::locks::{LockClient, LockTable};
+use crate::locks::{LockClient, LockFaults, LockTable};
 
 /// Shorter leases than this cannot be kept alive with timers of one millisecond.
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
@@ -85,6 +86,8 @@ pub struct MemoryCache {
     locks: LockClient,
     prefix: Arc<str>,
     capabilities: Arc<Capabilities>,
+    /// Whether this client was shut down; its clones and scopes share it.
+    closed: Arc<AtomicBool>,
 }
 
 impl Default for MemoryCache {
@@ -124,12 +127,56 @@ impl MemoryCache {
                 .with_prefix(Arc::clone(&prefix)),
             prefix,
             capabilities: Arc::new(capabilities),
+            closed: Arc::default(),
         }
+    }
+
+    /// Another client of the same cache, as another process would have: the same keys and locks, a shutdown of its own.
+    ///
+    /// What is stored stays until the last client was shut down.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use infra_core::Ttl;
+    /// use infra_core::cache::KeyValue;
+    /// use infra_core::Backend;
+    ///
+    /// let first = infra_memory::MemoryCache::new();
+    /// let second = first.connect();
+    /// first.set("greeting", "hello".into(), Ttl::Never).await?;
+    /// first.shutdown(Duration::from_secs(1)).await?;
+    /// assert_eq!(second.get("greeting").await?, Some("hello".into()));
+    /// # Ok::<(), infra_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn connect(&self) -> Self {
+        self.store.join();
+        Self {
+            store: Arc::clone(&self.store),
+            locks: self.locks.connect(),
+            prefix: Arc::clone(&self.prefix),
+            capabilities: Arc::clone(&self.capabilities),
+            closed: Arc::default(),
+        }
+    }
+
+    /// The locks of the cache, for tests that let it lose or reassign one. Names begin with the cache's prefix.
+    #[must_use]
+    pub fn lock_table(&self) -> &LockTable {
+        self.locks.table()
+    }
+
+    /// What tests can break of the locks.
+    #[must_use]
+    pub fn lock_faults(&self) -> LockFaults<'_> {
+        self.locks.faults()
     }
 
     /// A view of the same keyspace in which every key begins with this cache's prefix, then `scope` and a colon.
     ///
-    /// Shutting a scope down shuts the whole cache down.
+    /// Shutting a scope down shuts this client of the cache down.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -152,6 +199,7 @@ impl MemoryCache {
             locks: self.locks.with_prefix(Arc::clone(&prefix)),
             prefix,
             capabilities: Arc::clone(&self.capabilities),
+            closed: Arc::clone(&self.closed),
         }
     }
 
@@ -166,10 +214,18 @@ impl MemoryCache {
         self.capabilities.limits()
     }
 
+    #[inline]
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::closed("the in-process cache"));
+        }
+        Ok(())
+    }
+
     /// The key as the keyspace knows it, once the cache is open and the key is acceptable. Borrowed without a prefix.
     #[inline]
     fn key<'k>(&self, key: &'k str) -> Result<Cow<'k, str>> {
-        self.store.check_open()?;
+        self.check_open()?;
         self.limits().check_key("key", key)?;
         Ok(self.prefixed(key))
     }
@@ -204,12 +260,14 @@ impl Backend for MemoryCache {
     }
 
     async fn health(&self) -> Result<()> {
-        run("health", || self.store.check_open())
+        run("health", || self.check_open())
     }
 
     async fn shutdown(&self, _deadline: Duration) -> Result<()> {
-        self.store.close();
-        self.locks.shutdown();
+        if !self.closed.swap(true, Ordering::Relaxed) {
+            self.locks.shutdown();
+            self.store.leave();
+        }
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! another `insert` nor a read-modify-write. A batch takes all its stripes and announces itself, so that a reader that
 //! overlapped it reads again behind it and never sees half of it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -80,7 +80,8 @@ pub(super) struct Store {
     stripes: Box<[Mutex<()>]>,
     due: DueList,
     batches: AtomicU64,
-    closed: AtomicBool,
+    /// Clients that were not shut down.
+    clients: AtomicUsize,
     max_bytes: u64,
     /// What every key weighs at least, so that one total of weights bounds both bytes and keys.
     least_weight: u64,
@@ -101,25 +102,23 @@ impl Store {
             stripes: std::iter::repeat_with(|| Mutex::new(())).take(STRIPES).collect(),
             due: DueList::new(STRIPES, config.max_entries),
             batches: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            clients: AtomicUsize::new(1),
             max_bytes: config.max_bytes,
             least_weight: config.max_bytes / config.max_entries.max(1),
         }
     }
 
-    #[inline]
-    pub(super) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Relaxed) {
-            return Err(Error::closed("the in-process cache"));
-        }
-        Ok(())
+    /// One more client uses the keyspace.
+    pub(super) fn join(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Refuses further calls and forgets everything.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
-        self.entries.invalidate_all();
-        self.entries.run_pending_tasks();
+    /// One client leaves; the last one takes everything with it.
+    pub(super) fn leave(&self) {
+        if self.clients.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.entries.invalidate_all();
+            self.entries.run_pending_tasks();
+        }
     }
 
     /// The live keys and their bytes, after everything that is due was reclaimed.

@@ -31,7 +31,7 @@ impl KeyValue for MemoryCache {
 
     async fn set_many(&self, entries: &[(&str, Bytes)], ttl: Ttl) -> Result<Vec<Result<()>>> {
         run("set_many", || {
-            self.store.check_open()?;
+            self.check_open()?;
             ttl.check(self.limits())
         })?;
         let put = |(key, value): &(&str, Bytes)| run("set_many", || self.put(key, value.clone(), ttl));
