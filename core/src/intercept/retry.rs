@@ -2,12 +2,14 @@
 
 use super::interceptor::{Enter, Exit, Interceptor, Outcome, Role, Scope, Status};
 use super::method::Call;
+use crate::error::ErrorKind;
 use crate::retry::{Attempts, Budget, Idempotence, Policy};
 
 /// Repeats failed calls as a [`retry::Policy`](Policy) says, within a budget that all of them share.
 ///
 /// Idempotent methods are repeated after any error that the policy lets through; the others only after an error that
-/// certainly had no effect; methods marked `#[call(once)]` never. When attempts, time or budget have run out, the last
+/// certainly had no effect; methods marked `#[call(once)]` never. A method that waits by design (`#[call(waits)]`) is not repeated when
+/// its time is over: the caller said how long to wait, and meant once. When attempts, time or budget have run out, the last
 /// error says so and is marked [`Retry::Exhausted`](crate::Retry::Exhausted), so that an outer retry does not multiply the attempts.
 ///
 /// The policy's `total_deadline` bounds everything inside, except for methods that wait by design. Its `attempt_timeout` is not applied
@@ -81,6 +83,9 @@ impl Interceptor for Retrying {
         let Some(error) = failed.error().filter(|_| call.may_repeat(outcome)) else {
             return Exit::Done;
         };
+        if call.method().waits() && error.kind() == ErrorKind::Timeout {
+            return Exit::Done;
+        }
         // Made at the first failure, so that success allocates nothing.
         let attempts = state.value.get_or_insert_with(|| Box::new(self.attempts(call)));
         let Some(attempts) = attempts.downcast_mut::<Attempts>() else {

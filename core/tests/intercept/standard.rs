@@ -67,6 +67,20 @@ async fn the_last_error_tells_the_attempts_and_is_not_repeated_again_outside() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_is_not_begun_again() {
+    let over = || Step::Err(Error::new(ErrorKind::Timeout, "still held").without_effect());
+    let puppet = Puppet::new([over(), Step::Err(unavailable()), over(), over()]);
+    let things = Stack::new()
+        .with(Retrying::new(policy()))
+        .wrap_named("p", puppet.clone());
+    assert_eq!(things.wait("k").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(puppet.calls(), 1, "the caller waited as long as it wanted to");
+    assert_eq!(things.wait("k").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(puppet.calls(), 3, "other errors are repeated");
+    assert_eq!(things.read("k").await.unwrap(), 5, "what does not wait is repeated after a timeout");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_may_not_be_repeated_passes_through_unchanged() {
     let conflict = || Error::new(ErrorKind::Conflict, "stale");
     let puppet = Puppet::new([
