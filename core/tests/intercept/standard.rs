@@ -77,7 +77,11 @@ async fn a_wait_that_is_over_is_not_begun_again() {
     assert_eq!(puppet.calls(), 1, "the caller waited as long as it wanted to");
     assert_eq!(things.wait("k").await.unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(puppet.calls(), 3, "other errors are repeated");
-    assert_eq!(things.read("k").await.unwrap(), 5, "what does not wait is repeated after a timeout");
+    assert_eq!(
+        things.read("k").await.unwrap(),
+        5,
+        "what does not wait is repeated after a timeout"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,6 +213,23 @@ async fn the_callers_own_faults_do_not_open_a_breaker() {
         assert_eq!(things.read("k").await.unwrap_err().kind(), ErrorKind::Conflict);
     }
     assert_eq!(provider.breaker("things.p").state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_does_not_open_a_breaker() {
+    let provider = breakers(1);
+    let over = || Error::new(ErrorKind::Timeout, "still held");
+    let things = Stack::new()
+        .with(CircuitBreaking::new(provider.clone()))
+        .wrap_named("p", Puppet::new([Step::Err(over()), Step::Err(over())]));
+    assert_eq!(things.wait("k").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(provider.breaker("things.p").state(), State::Closed);
+    assert_eq!(things.read("k").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(
+        provider.breaker("things.p").state(),
+        State::Open,
+        "what does not wait was too slow"
+    );
 }
 
 #[tokio::test]
