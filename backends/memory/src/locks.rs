@@ -77,6 +77,11 @@ impl LockClient {
         &self.table
     }
 
+    /// Refuses when the server of the locks cannot be reached.
+    pub(crate) fn reach(&self) -> Result<()> {
+        self.link.reach()
+    }
+
     /// What tests can break.
     pub(crate) fn faults(&self) -> LockFaults<'_> {
         LockFaults::of(&self.link)

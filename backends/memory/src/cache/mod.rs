@@ -36,9 +36,6 @@ use crate::BACKEND;
 use crate::link::Link;
 use crate::locks::{LockClient, LockFaults, LockTable};
 
-/// Shorter leases than this cannot be kept alive with timers of one millisecond.
-const SHORTEST_LEASE: Duration = Duration::from_millis(10);
-
 /// Runs one operation, and says where its error happened.
 #[inline]
 fn run<T>(operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -114,7 +111,6 @@ impl MemoryCache {
 
     fn build(config: &MemoryCacheConfig) -> Self {
         let limits = config.limits();
-        let lock_limits = limits.with_ttl(SHORTEST_LEASE, limits.max_ttl, limits.ttl_granularity);
         let prefix: Arc<str> = Arc::from(config.key_prefix.as_str());
         let capabilities = Capabilities::new(limits)
             .with(Capability::AtomicAcrossKeys)
@@ -123,7 +119,7 @@ impl MemoryCache {
         Self {
             store: Arc::new(Store::new(config)),
             locks: LockTable::new(config.max_locks)
-                .client(Arc::new(Link::default()), lock_limits)
+                .client(Arc::new(Link::default()), limits)
                 .with_prefix(Arc::clone(&prefix)),
             prefix,
             capabilities: Arc::new(capabilities),
@@ -260,7 +256,10 @@ impl Backend for MemoryCache {
     }
 
     async fn health(&self) -> Result<()> {
-        run("health", || self.check_open())
+        run("health", || {
+            self.check_open()?;
+            self.locks.reach()
+        })
     }
 
     async fn shutdown(&self, _deadline: Duration) -> Result<()> {
