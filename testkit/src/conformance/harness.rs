@@ -9,6 +9,7 @@ use std::time::Duration;
 use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::error::Result;
 use infra_core::intercept::{Recorder, Stack};
+use tokio::time::Instant;
 
 use super::disturbance::{Disturbance, Probe};
 use super::fixture::{Fixture, Setup, TimeControl};
@@ -16,6 +17,9 @@ use super::mode::Mode;
 use super::subject::Subject;
 use super::verdict::{Failure, Outcome};
 use crate::time;
+
+/// What tokio's timer counts in.
+const TIMER_TICK: Duration = Duration::from_millis(1);
 
 /// One fresh backend, seen by one run of one scenario.
 pub struct Harness<T: ?Sized> {
@@ -89,12 +93,16 @@ impl<T: Subject + ?Sized> Harness<T> {
         format!("{}_{suffix}", self.setup.namespace)
     }
 
-    /// Lets time pass: the paused clock moves, or the run waits.
+    /// Lets time pass. Where the clock is paused it takes none, and what is due meanwhile happens in its order: a lease of ten seconds is
+    /// renewed many times in an hour.
     pub async fn pass(&self, duration: Duration) {
-        match self.time() {
-            TimeControl::Virtual => time::advance(duration).await,
-            TimeControl::Real => tokio::time::sleep(duration).await,
+        if self.time() == TimeControl::Real {
+            return tokio::time::sleep(duration).await;
         }
+        let end = Instant::now() + duration;
+        tokio::time::sleep(duration.saturating_sub(TIMER_TICK * 2)).await;
+        // A sleep may end a tick late; the rest is exact, and what is due at its end happens before the scenario goes on.
+        time::advance(end.saturating_duration_since(Instant::now())).await;
     }
 
     /// Waits until the condition holds; fails when it does not within `bound`. `what` completes "within … , ".

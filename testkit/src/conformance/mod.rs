@@ -17,6 +17,7 @@ macro_rules! family {
 mod disturbance;
 mod fixture;
 mod harness;
+mod lease;
 mod macros;
 mod making;
 mod matrix;
@@ -40,6 +41,7 @@ pub use crate::{
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
 pub use harness::{Harness, declares, limits};
+pub use lease::{SLACK, long_lease, over_within, short_lease};
 pub use matrix::{Breakage, prove, weaknesses};
 pub use mode::{FAULT_RATE, Mode};
 pub use runner::{Report, play, test, test_retries};
