@@ -3,6 +3,7 @@
 mod breakers;
 mod databases;
 mod ids;
+mod lock_server;
 mod locks;
 mod rate_limits;
 mod retries;

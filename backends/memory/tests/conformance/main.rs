@@ -2,3 +2,4 @@
 
 mod locks;
 mod rate_limits;
+mod servers;
