@@ -10,14 +10,14 @@ use infra_core::intercept::{
     Call, ConcurrencyLimit, Enter, Interceptor, OPERATION_ACTIVE, Recorder, Role, Scope, Stack, StackConfig,
     StandardStack, State,
 };
-use infra_core::retry::{BudgetPolicy, Policy};
+use infra_core::retry::{Backoff, BudgetPolicy, Policy};
 use infra_memory::MemoryMeter;
 
 use crate::check;
 use crate::conformance::Outcome;
 
-/// So many calls run at once: one, so that a permit that leaked is missed by the very next call.
-const PLACES: NonZeroUsize = NonZeroUsize::MIN;
+/// So many calls run at once: few, so that permits which leaked are missed soon, and enough for one that waits for another.
+const PLACES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2);
 
 /// How the operations under test reach the backend.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ impl Route {
         }
     }
 
-    /// Behind the standard stack with [`Stepping`] inside it, one call at a time.
+    /// Behind the standard stack with [`Stepping`] inside it, three calls at a time.
     ///
     /// # Errors
     /// None: the configuration is a constant; the type leaves room for others.
@@ -55,7 +55,11 @@ impl Route {
         let breakers = Arc::new(Breakers::new(BreakerConfig::development())?);
         let recorder = Arc::new(Recorder::new());
         let budget = BudgetPolicy::default().with_min_per_second(1_000);
-        let policy = Policy::development().with_max_attempts(3).with_budget(budget);
+        let pause = Duration::from_millis(1);
+        let policy = Policy::development()
+            .with_max_attempts(3)
+            .with_backoff(Backoff::Fixed { delay: pause })
+            .with_budget(budget);
         let config = StackConfig::development()
             .with_retry(policy)
             .with_timeout(Duration::from_secs(30));
