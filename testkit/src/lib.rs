@@ -5,6 +5,7 @@ pub mod conformance;
 mod infra;
 pub mod models;
 pub mod skipped;
+pub mod tcp_proxy;
 pub mod time;
 mod unique;
 
