@@ -33,10 +33,11 @@ pub mod ids;
 pub mod locks;
 pub mod rate_limits;
 pub mod retries;
+pub mod searches;
 pub mod shards;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries, shards,
+    breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries, searches, shards,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -74,5 +75,6 @@ pub const FAMILIES: &[Family] = &[
     family!(locks),
     family!(rate_limits),
     family!(retries),
+    family!(searches),
     family!(shards),
 ];

@@ -7,6 +7,7 @@ mod lock_server;
 mod locks;
 mod rate_limits;
 mod retries;
+mod searches;
 mod shards;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ const PROVEN: &[&str] = &[
     locks::FAMILY,
     rate_limits::FAMILY,
     retries::FAMILY,
+    searches::FAMILY,
     shards::FAMILY,
 ];
 
