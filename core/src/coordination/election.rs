@@ -117,7 +117,7 @@ impl Election {
         loop {
             let leadership = match self.campaign().await {
                 Ok(leadership) => leadership,
-                Err(error) if error.is_retryable() => {
+                Err(error) if error.may_pass() => {
                     tracing::warn!(%error, election = self.key, "an election was disturbed; standing again");
                     tokio::time::sleep(self.options.pause).await;
                     continue;

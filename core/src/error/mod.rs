@@ -170,6 +170,16 @@ impl Error {
         matches!(self.inner.retry, Retry::Backoff | Retry::After(_))
     }
 
+    /// Whether the failure may pass with time, also where somebody below has tried as often as allowed
+    /// ([`Retry::Exhausted`]).
+    ///
+    /// For what goes on for ever with pauses of its own, or has something else to fall back on. Whoever repeats a call asks
+    /// [`is_retryable`](Self::is_retryable), so that attempts are not multiplied.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.inner.retry != Retry::Never
+    }
+
     /// The least delay before a repetition, where the failure came with one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

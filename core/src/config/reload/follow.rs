@@ -156,7 +156,7 @@ async fn start<T: Target>(
         .unwrap_or_else(|_| Err(first_read_timeout(&what.name, what.first_read)));
     let revision = match first {
         Ok(revision) => Some(revision),
-        Err(error) if error.is_retryable() && restored => {
+        Err(error) if error.may_pass() && restored => {
             tracing::warn!(
                 key = what.name, %error,
                 "the config centre is away; starting with the snapshot of its last values"

@@ -15,6 +15,8 @@ use crate::capability::{Capabilities, Limits};
 use crate::config::Problems;
 use crate::coordination::{ConfigCenter, ConfigEntry, ConfigWrite, Version, WatchScope};
 use crate::error::ErrorKind;
+use crate::intercept::{Retrying, Stack};
+use crate::retry::Policy;
 use crate::watch::{self as watches, Watch, WatchEvent, WatchSink};
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -434,6 +436,10 @@ async fn a_snapshot_stands_in_for_an_absent_centre() {
     assert_eq!(second.current().rate, 3);
     // Before the centre is back, so that it writes no snapshot in between.
     drop(following);
+    let stack = Stack::new().with(Retrying::new(Policy::development()));
+    let behind: Arc<dyn ConfigCenter> = stack.wrap(center.clone());
+    let following = hot().follow(behind, follow()).await;
+    drop(following.expect("from the snapshot, also when a stack says that it tried enough"));
 
     center.reconnect();
     let third = hot();
