@@ -29,6 +29,7 @@ mod verdict;
 
 pub mod breakers;
 pub mod databases;
+pub mod elections;
 pub mod ids;
 pub mod locks;
 pub mod rate_limits;
@@ -37,7 +38,8 @@ pub mod searches;
 pub mod shards;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, databases, ids, locks, rate_limits, retries, searches, shards,
+    breakers, check, check_eq, check_error, databases, elections, ids, locks, rate_limits, retries, searches,
+    shards,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -71,6 +73,7 @@ impl Family {
 pub const FAMILIES: &[Family] = &[
     family!(breakers),
     family!(databases),
+    family!(elections),
     family!(ids),
     family!(locks),
     family!(rate_limits),

@@ -2,6 +2,7 @@
 
 mod breakers;
 mod databases;
+mod elections;
 mod ids;
 mod lock_server;
 mod locks;
@@ -18,6 +19,7 @@ use infra_testkit::conformance::FAMILIES;
 const PROVEN: &[&str] = &[
     breakers::FAMILY,
     databases::FAMILY,
+    elections::FAMILY,
     ids::FAMILY,
     locks::FAMILY,
     rate_limits::FAMILY,

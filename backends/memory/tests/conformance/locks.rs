@@ -8,11 +8,11 @@ use infra_testkit::conformance::{Fixture, Setup};
 
 use crate::servers;
 
-async fn coordinator(_setup: Setup) -> Result<Fixture<dyn Locks>> {
+pub(crate) async fn coordinator(_setup: Setup) -> Result<Fixture<dyn Locks>> {
     Ok(servers::coordinator().map(|client| client as Arc<dyn Locks>))
 }
 
-async fn cache(_setup: Setup) -> Result<Fixture<dyn Locks>> {
+pub(crate) async fn cache(_setup: Setup) -> Result<Fixture<dyn Locks>> {
     Ok(servers::cache().map(|client| client as Arc<dyn Locks>))
 }
 

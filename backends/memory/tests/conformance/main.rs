@@ -1,5 +1,6 @@
 //! The conformance suite on the memory backend: directly, behind each interceptor, behind the standard stack, and with faults.
 
+mod elections;
 mod locks;
 mod rate_limits;
 mod servers;

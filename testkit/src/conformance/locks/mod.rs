@@ -4,7 +4,7 @@ pub mod exclusion;
 pub mod holding;
 pub mod lifecycle;
 pub mod names;
-mod steps;
+pub(crate) mod steps;
 pub mod waiting;
 
 use infra_core::coordination::Locks;

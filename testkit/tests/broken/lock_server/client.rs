@@ -1,6 +1,7 @@
 //! A client of the server, and the guards that it gives out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use infra_core::capability::Capabilities;
@@ -27,6 +28,12 @@ impl Client {
     fn reach(&self) -> Result<()> {
         if self.link.closed.is_cancelled() {
             return Err(Error::closed("this client"));
+        }
+        if self.link.dead.load(Ordering::SeqCst) {
+            return Err(Error::new(
+                ErrorKind::LeaseLost,
+                "the session of this client is over",
+            ));
         }
         self.server.lock().reach(&self.link, self.defect())
     }
@@ -58,6 +65,8 @@ impl Client {
             key: self.server.stored(key),
             token: held.token,
             waited,
+            ttl,
+            granted_at: held.at,
         });
         if self.defect() == Defect::KeepsItselfAlive {
             tokio::spawn(Arc::clone(&keeper).keep_alive(held.ttl / 3));
@@ -119,7 +128,7 @@ impl Client {
         let lock = state.locks.entry(stored.clone()).or_default();
         lock.queue.push_back(waiter);
         let free = lock.held.is_none() && lock.queue.len() == 1;
-        if free {
+        if free && self.defect() != Defect::WaitsForARelease {
             server.vacate(&mut state, &stored, now);
         }
         Ok(Place {
@@ -273,6 +282,8 @@ struct Keeper {
     key: String,
     token: u64,
     waited: bool,
+    ttl: Duration,
+    granted_at: Instant,
 }
 
 impl Keeper {
@@ -298,7 +309,11 @@ impl Keeper {
         }
         server.tidy(&mut state, &self.key, now);
         if !state.is_held_under(&self.key, self.token) {
+            self.link
+                .dead
+                .store(defect == Defect::DeadAfterALoss, Ordering::SeqCst);
             return match defect {
+                Defect::TellsLossLate if now < self.granted_at + self.ttl * 3 => Ok(()),
                 Defect::HidesLossFromTriers if !self.waited => Ok(()),
                 Defect::HidesLossFromWaiters if self.waited => Ok(()),
                 _ => Err(lost()),

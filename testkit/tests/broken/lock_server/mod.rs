@@ -55,6 +55,11 @@ pub(crate) enum Defect {
     TrimsSlashes,
     NamesGuardsItsOwnWay,
     KeepsPlacesOfTimedOut,
+    WaitsForARelease,
+    TellsLossLate,
+    DeadAfterALoss,
+    DeclaresLongerNames,
+    NamesBelowSlash,
 }
 
 /// A breakage of the scenario `breaks` by a server with this defect.
@@ -131,6 +136,8 @@ struct Waiter {
 #[derive(Debug, Default)]
 struct Link {
     cut: AtomicBool,
+    /// Its session ended with a lease.
+    dead: AtomicBool,
     closed: CancellationToken,
 }
 
@@ -145,11 +152,15 @@ impl Server {
         let link = Arc::new(Link::default());
         let mut state = self.lock();
         state.clients.push(Arc::clone(&link));
+        let declared = match self.defect {
+            Defect::DeclaresLongerNames => LIMITS.with_max_key_bytes(LIMITS.max_key_bytes + 100),
+            _ => LIMITS,
+        };
         Arc::new(Client {
             number: state.clients.len() - 1,
             server: Arc::clone(self),
             link,
-            capabilities: Capabilities::new(LIMITS)
+            capabilities: Capabilities::new(declared)
                 .with(Capability::Fencing)
                 .with(Capability::FairLocks),
         })
@@ -199,6 +210,7 @@ impl Server {
         match self.defect {
             Defect::TrimsSlashes => key.trim_end_matches('/').to_owned(),
             Defect::CutsLongNames => key.chars().take(LIMITS.max_key_bytes).collect(),
+            Defect::NamesBelowSlash => key.rsplit('/').next().unwrap_or(key).to_owned(),
             _ => key.to_owned(),
         }
     }
