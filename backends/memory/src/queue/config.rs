@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use infra_core::capability::Limits;
 use infra_core::config::{Problems, Validate, humane};
+use infra_core::queue::runtime::{Redelivery, SourceTraits};
 use serde::{Deserialize, Serialize};
 
 /// What a send to a full topic does.
@@ -63,6 +64,16 @@ pub struct MemoryQueueConfig {
     /// The largest names, keys, payloads and delays; set in code only. Default: [`Limits::DEFAULT`].
     #[serde(skip)]
     pub limits: Limits,
+    /// How members settle; set in code only. Default: one by one, and the broker keeps what waits for its next attempt.
+    ///
+    /// The other ways are those of other brokers, so that what depends on them can be tested without one. By positions, the
+    /// broker counts no attempts: what a member leaves unsettled begins anew with the next one.
+    #[serde(skip, default = "settled_one_by_one")]
+    pub settlement: SourceTraits,
+}
+
+const fn settled_one_by_one() -> SourceTraits {
+    SourceTraits::each(Redelivery::Broker)
 }
 
 impl Default for MemoryQueueConfig {
@@ -87,6 +98,7 @@ impl MemoryQueueConfig {
             replay_messages: 1000,
             rebalance_timeout: Duration::from_secs(30),
             limits: Limits::DEFAULT,
+            settlement: settled_one_by_one(),
         }
     }
 
@@ -158,6 +170,13 @@ impl MemoryQueueConfig {
     #[must_use]
     pub const fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets how members settle.
+    #[must_use]
+    pub const fn with_settlement(mut self, settlement: SourceTraits) -> Self {
+        self.settlement = settlement;
         self
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Request<'a> {
     /// The partition to begin with, so that none starves.
     pub(super) begin: usize,
     pub(super) now: Instant,
+    /// Whether the broker counts attempts.
+    pub(super) counts_attempts: bool,
     /// Deliveries that are to be repeated although they get settled; counted down.
     pub(super) duplicates: &'a mut usize,
 }
@@ -90,7 +92,11 @@ impl Topic {
             duplicate: false,
         });
         unsettled.whereabouts = Whereabouts::Out;
-        unsettled.attempts = unsettled.attempts.saturating_add(1);
+        unsettled.attempts = if request.counts_attempts {
+            unsettled.attempts.saturating_add(1)
+        } else {
+            1
+        };
         if *request.duplicates > 0 {
             *request.duplicates -= 1;
             unsettled.duplicate = true;

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use infra_core::queue::runtime::{
-    DeliverySource, DeliveryTag, Received, Redelivery, Revocation, Settlement, SourceTraits, TopicPartition,
-    Verdict,
+    Acknowledgement, DeliverySource, DeliveryTag, Position, Received, Revocation, Settlement, SourceTraits,
+    TopicPartition, Verdict,
 };
 use infra_core::queue::{Message, Start};
 use infra_core::{Error, Result, async_trait};
@@ -109,6 +109,7 @@ impl MemorySource {
                 max: max.get(),
                 begin: turn,
                 now: Instant::now(),
+                counts_attempts: self.traits().acknowledgement == Acknowledgement::Each,
                 duplicates: &mut duplicates,
             };
             let is_paused = |partition| {
@@ -145,6 +146,54 @@ impl MemorySource {
         announced
     }
 
+    fn settle_each(&self, mut rest: &[(DeliveryTag, Verdict)]) {
+        while let Some((first, _)) = rest.first() {
+            // Verdicts come in runs of one topic, which share one turn of its lock.
+            let (id, ..) = place(*first);
+            let run = rest.iter().take_while(|(tag, _)| place(*tag).0 == id).count();
+            let (these, others) = rest.split_at(run);
+            rest = others;
+            let Some(topic) = self.find_topic(id) else {
+                continue;
+            };
+            let mut state = topic.lock();
+            for (tag, verdict) in these {
+                let (_, partition, offset) = place(*tag);
+                topic.settle(&mut state, &self.group, self.id, (partition, offset), *verdict);
+            }
+        }
+    }
+
+    /// Settles everything that this member has before each position.
+    fn settle_log(&self, positions: &[Position]) {
+        for position in positions {
+            let named = |topic: &&Arc<Topic>| topic.name == position.partition.topic;
+            let Some(topic) = self.lock_topics().iter().find(named).cloned() else {
+                continue;
+            };
+            let partition = position.partition.partition;
+            let mut state = topic.lock();
+            let group = state.groups.get(&self.group);
+            let Some(progress) = group.and_then(|group| group.partitions.get(partition as usize)) else {
+                continue;
+            };
+            let done: Vec<u64> = progress
+                .unsettled
+                .range(..position.next_offset)
+                .map(|(offset, _)| *offset)
+                .collect();
+            for offset in done {
+                topic.settle(
+                    &mut state,
+                    &self.group,
+                    self.id,
+                    (partition, offset),
+                    Verdict::Done,
+                );
+            }
+        }
+    }
+
     fn leave(&self) {
         for topic in std::mem::take(&mut *self.lock_topics()) {
             topic.leave(&self.group, self.id);
@@ -162,7 +211,7 @@ impl Drop for MemorySource {
 #[async_trait]
 impl DeliverySource for MemorySource {
     fn traits(&self) -> SourceTraits {
-        SourceTraits::each(Redelivery::Broker)
+        self.broker.config.settlement
     }
 
     async fn receive(&self, max: NonZeroUsize) -> Result<Vec<Received>> {
@@ -211,24 +260,10 @@ impl DeliverySource for MemorySource {
 
     async fn settle(&self, settlement: Settlement<'_>) -> Result<()> {
         self.broker.check_member()?;
-        let Settlement::Each(verdicts) = settlement else {
-            return Err(Error::unsupported("storing positions"));
-        };
-        let mut rest = verdicts;
-        while let Some((first, _)) = rest.first() {
-            // Verdicts come in runs of one topic, which share one turn of its lock.
-            let (id, ..) = place(*first);
-            let run = rest.iter().take_while(|(tag, _)| place(*tag).0 == id).count();
-            let (these, others) = rest.split_at(run);
-            rest = others;
-            let Some(topic) = self.find_topic(id) else {
-                continue;
-            };
-            let mut state = topic.lock();
-            for (tag, verdict) in these {
-                let (_, partition, offset) = place(*tag);
-                topic.settle(&mut state, &self.group, self.id, (partition, offset), *verdict);
-            }
+        match settlement {
+            Settlement::Each(verdicts) => self.settle_each(verdicts),
+            Settlement::Log(positions) => self.settle_log(positions),
+            _ => return Err(Error::unsupported("this kind of settlement")),
         }
         self.broker.note_progress();
         Ok(())
