@@ -62,6 +62,11 @@ pub enum Disturbance {
     },
     /// The server is restarted with its data; clients connect again by themselves.
     Restart,
+    /// The broker delivers each of the next messages once more after it was settled, as one does that lost the settlement.
+    RepeatDeliveries {
+        /// How many deliveries.
+        count: usize,
+    },
     /// The backend's clock is moved by so many milliseconds, backwards when negative.
     StepClock {
         /// By how much.

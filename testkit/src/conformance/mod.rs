@@ -32,14 +32,15 @@ pub mod databases;
 pub mod elections;
 pub mod ids;
 pub mod locks;
+pub mod queues;
 pub mod rate_limits;
 pub mod retries;
 pub mod searches;
 pub mod shards;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, databases, elections, ids, locks, rate_limits, retries, searches,
-    shards,
+    breakers, check, check_eq, check_error, databases, elections, ids, locks, queues, rate_limits, retries,
+    searches, shards,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -76,6 +77,7 @@ pub const FAMILIES: &[Family] = &[
     family!(elections),
     family!(ids),
     family!(locks),
+    family!(queues),
     family!(rate_limits),
     family!(retries),
     family!(searches),

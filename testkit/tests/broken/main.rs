@@ -6,6 +6,7 @@ mod elections;
 mod ids;
 mod lock_server;
 mod locks;
+mod queues;
 mod rate_limits;
 mod retries;
 mod searches;
@@ -22,6 +23,7 @@ const PROVEN: &[&str] = &[
     elections::FAMILY,
     ids::FAMILY,
     locks::FAMILY,
+    queues::FAMILY,
     rate_limits::FAMILY,
     retries::FAMILY,
     searches::FAMILY,

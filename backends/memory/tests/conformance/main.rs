@@ -2,5 +2,6 @@
 
 mod elections;
 mod locks;
+mod queues;
 mod rate_limits;
 mod servers;
