@@ -168,6 +168,12 @@ impl<'a> Outcome<'a> {
         self.at
     }
 
+    /// When this interceptor was entered.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.entered
+    }
+
     /// The time since this interceptor was entered, repetitions and delays inside it included.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

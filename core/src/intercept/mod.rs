@@ -33,7 +33,7 @@ pub mod support;
 
 pub use breaker::CircuitBreaking;
 pub use concurrency::ConcurrencyLimit;
-pub use faults::{Fault, Faults};
+pub use faults::{Fault, FaultTarget, Faults, UnusedFault};
 pub use interceptor::{Enter, Exit, Failed, Interceptor, Outcome, Role, Scope, State, Status, Waiting};
 pub use log::Log;
 pub use method::{Call, Method};

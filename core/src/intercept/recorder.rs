@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::interceptor::{Exit, Interceptor, Outcome, Scope};
 use super::method::Call;
 
@@ -49,6 +51,8 @@ pub struct Recorded {
     pub attempt: u32,
     /// How it ended: `"ok"`, the name of an error's kind, `"cancelled"` or `"panicked"`.
     pub outcome: &'static str,
+    /// When it began to be recorded: with the call, or with the attempt where the recorder stands inside a retry.
+    pub began: Instant,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -143,6 +147,7 @@ impl Interceptor for Recorder {
             subject: call.subject().map(str::to_owned),
             attempt: call.attempt(),
             outcome: outcome.label(),
+            began: outcome.began(),
             elapsed: outcome.elapsed(),
         };
         let mut kept = self.lock();

@@ -5,6 +5,7 @@
 mod builtin;
 mod cancellation;
 mod driver;
+mod faults;
 mod misuse;
 mod observing;
 mod signatures;
