@@ -46,18 +46,41 @@ impl CoordinatorFaults<'_> {
     /// Ends every lease at once, as a server does that lost its sessions: locks go to the next waiter, instances
     /// disappear until they register themselves again, instance ids are revoked. Configuration stays.
     pub fn lose_sessions(&self) {
-        let server = self.server();
-        server.locks.expire_all();
-        locked(&server.registrations).remove_clients(|_| true);
-        locked(&server.numbers).revoke_all();
+        self.lose_locks();
+        self.lose_instances();
+        self.lose_instance_ids();
+    }
+
+    /// Ends every lock's lease: each goes to its next waiter, and the holder notices at its next renewal.
+    pub fn lose_locks(&self) {
+        self.server().locks.expire_all();
+    }
+
+    /// Ends every registration's lease; they register themselves again.
+    pub fn lose_instances(&self) {
+        locked(&self.server().registrations).remove_clients(|_| true);
+    }
+
+    /// Ends every instance id's lease; the holders notice at their next renewal.
+    pub fn lose_instance_ids(&self) {
+        locked(&self.server().numbers).revoke_all();
     }
 
     /// Forgets the history of changes: open watches get [`Reset`](infra_core::watch::WatchEvent::Reset), and so does one
     /// that asks to start from an earlier revision.
     pub fn forget_history(&self) {
-        let server = self.server();
-        locked(&server.registrations).feed.forget();
-        locked(&server.configuration).feed.forget();
+        self.reset_registry_watches();
+        self.reset_config_watches();
+    }
+
+    /// Does what [`CoordinatorFaults::forget_history`] does to the registry alone.
+    pub fn reset_registry_watches(&self) {
+        locked(&self.server().registrations).feed.forget();
+    }
+
+    /// Does what [`CoordinatorFaults::forget_history`] does to the configuration alone.
+    pub fn reset_config_watches(&self) {
+        locked(&self.server().configuration).feed.forget();
     }
 
     /// Removes an instance behind its registration's back; it registers itself again. Whether it was there.

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{MemoryQueueConfig, Overflow};
+use super::group::{Member, MemberId};
 use super::topic::{Backlog, Topic, not_found, size_of};
 
 /// The most partitions of a topic.
@@ -50,6 +51,8 @@ pub(super) struct Broker {
     pub(super) progress: Notify,
     /// Deliveries that are to be repeated, for tests.
     pub(super) duplicates: AtomicUsize,
+    /// Pairs of deliveries that are to swap, for tests.
+    pub(super) reorders: AtomicUsize,
     topics: RwLock<HashMap<Arc<str>, Arc<Topic>>>,
     next_member: AtomicU64,
     next_topic: AtomicU32,
@@ -76,6 +79,7 @@ impl Broker {
             subscriptions: Subscriptions::new(),
             progress: Notify::new(),
             duplicates: AtomicUsize::new(0),
+            reorders: AtomicUsize::new(0),
             topics: RwLock::default(),
             next_member: AtomicU64::new(1),
             next_topic: AtomicU32::new(1),
@@ -183,6 +187,25 @@ impl Broker {
         let mut names: Vec<String> = topics.keys().map(|name| name.to_string()).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Puts every member out of its groups, and then tells it; how many there were.
+    pub(super) fn lose_sessions(&self) -> usize {
+        let topics: Vec<_> = {
+            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+            topics.values().cloned().collect()
+        };
+        let members: HashMap<MemberId, Member> = topics
+            .iter()
+            .flat_map(|topic| topic.expel_all())
+            .map(|member| (member.id, member))
+            .collect();
+        // Not before it is out everywhere, so that it lets go of everything at once.
+        for member in members.values() {
+            member.lost.store(true, Ordering::Release);
+            member.revoked.notify_one();
+        }
+        members.len()
     }
 
     /// Takes in a message that was prepared; waits for room or refuses, as configured.

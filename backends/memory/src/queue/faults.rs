@@ -54,4 +54,17 @@ impl QueueFaults<'_> {
     pub fn duplicate_next(&self, deliveries: usize) {
         self.queue.broker.duplicates.store(deliveries, Ordering::Relaxed);
     }
+
+    /// Delivers the two messages of each of the next `pairs` pairs the other way round, as a broker does that lost its order; a
+    /// pair is two messages that one member takes at once.
+    pub fn reorder_next(&self, pairs: usize) {
+        self.queue.broker.reorders.store(pairs, Ordering::Relaxed);
+    }
+
+    /// Puts every member out of its group, as a broker does that has not heard of it in time: what it holds goes back and is
+    /// delivered again, while its handlers may still run; what they answer counts no more. A member joins again as soon as
+    /// its handlers have ended. Returns how many were put out.
+    pub fn lose_sessions(&self) -> usize {
+        self.queue.broker.lose_sessions()
+    }
 }

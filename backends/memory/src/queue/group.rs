@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -10,13 +11,15 @@ use tokio::time::Instant;
 pub(super) type MemberId = u64;
 
 /// A member of a group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) id: MemberId,
     /// Tells it that there may be something to receive.
     pub(super) wake: Arc<Notify>,
     /// Tells it that partitions are taken away.
     pub(super) revoked: Arc<Notify>,
+    /// Whether it was put out of all its groups and has not noticed yet.
+    pub(super) lost: Arc<AtomicBool>,
 }
 
 /// Where a message is that was delivered and not settled.
@@ -126,6 +129,16 @@ impl Group {
             }
         }
         self.rebalance();
+    }
+
+    /// Removes all members: what they held goes back, and nobody has the partitions until somebody joins.
+    pub(super) fn expel_all(&mut self) -> Vec<Member> {
+        for progress in &mut self.partitions {
+            progress.heir = None;
+            progress.owner = None;
+            progress.hand_over();
+        }
+        std::mem::take(&mut self.members)
     }
 
     /// The owner lets go of a partition that it was told to.
@@ -242,6 +255,7 @@ mod tests {
             id,
             wake: Arc::default(),
             revoked: Arc::default(),
+            lost: Arc::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use infra_core::queue::runtime::{
@@ -27,7 +27,9 @@ pub(super) struct MemorySource {
     id: MemberId,
     wake: Arc<Notify>,
     revoked: Arc<Notify>,
-    topics: Mutex<Vec<Arc<Topic>>>,
+    lost: Arc<AtomicBool>,
+    /// Empty once it has left for good. Shared with what joins again after its session was lost.
+    topics: Arc<Mutex<Vec<Arc<Topic>>>>,
     paused: Mutex<HashSet<TopicPartition>>,
     /// Where the next hand-out begins, so that no topic and no partition starves.
     turn: AtomicUsize,
@@ -48,7 +50,8 @@ impl MemorySource {
             id,
             wake: Arc::default(),
             revoked: Arc::default(),
-            topics: Mutex::default(),
+            lost: Arc::default(),
+            topics: Arc::default(),
             paused: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
@@ -62,12 +65,37 @@ impl MemorySource {
     }
 
     fn join_topic(&self, topic: &Topic, start: Start) -> Result<()> {
-        let member = Member {
+        topic.join(&self.group, start, self.member())
+    }
+
+    fn member(&self) -> Member {
+        Member {
             id: self.id,
             wake: self.wake.clone(),
             revoked: self.revoked.clone(),
-        };
-        topic.join(&self.group, start, member)
+            lost: self.lost.clone(),
+        }
+    }
+
+    /// Takes note that everything was taken away without asking; it joins again when nothing of it is left here.
+    fn lost_session(&self) -> Revocation {
+        let partitions = self
+            .lock_topics()
+            .iter()
+            .flat_map(|topic| {
+                topic
+                    .partitions()
+                    .map(|number| TopicPartition::new(topic.name.clone(), number))
+            })
+            .collect();
+        let (topics, group, member) = (Arc::clone(&self.topics), self.group.clone(), self.member());
+        let deadline = Instant::now() + self.broker.config.rebalance_timeout;
+        Revocation::new(partitions, deadline, move || {
+            for topic in topics.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                // One that was deleted meanwhile is followed like any other.
+                let _ = topic.join(&group, Start::Earliest, member.clone());
+            }
+        })
     }
 
     fn lock_topics(&self) -> MutexGuard<'_, Vec<Arc<Topic>>> {
@@ -123,7 +151,23 @@ impl MemorySource {
                 .duplicates
                 .fetch_sub(budget - duplicates, Ordering::Relaxed);
         }
+        self.reorder(&mut received);
         (received, next_due)
+    }
+
+    /// Swaps pairs, as many as were asked for.
+    fn reorder(&self, received: &mut [Received]) {
+        for pair in received.chunks_exact_mut(2) {
+            let asked = |pairs: usize| pairs.checked_sub(1);
+            let taken = self
+                .broker
+                .reorders
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, asked);
+            if taken.is_err() {
+                return;
+            }
+            pair.swap(0, 1);
+        }
     }
 
     fn find_topic(&self, id: u32) -> Option<Arc<Topic>> {
@@ -238,6 +282,9 @@ impl DeliverySource for MemorySource {
 
     async fn revocation(&self) -> Revocation {
         loop {
+            if self.lost.swap(false, Ordering::AcqRel) {
+                return self.lost_session();
+            }
             let announced = self.announced();
             if !announced.is_empty() {
                 let partitions = announced

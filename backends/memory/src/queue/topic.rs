@@ -287,6 +287,17 @@ impl Topic {
         }
     }
 
+    /// The numbers of its partitions.
+    pub(super) fn partitions(&self) -> std::ops::Range<u32> {
+        0..self.partitions.get()
+    }
+
+    /// Takes all partitions from all members, and gives them to nobody.
+    pub(super) fn expel_all(&self) -> Vec<Member> {
+        let mut state = self.lock();
+        state.groups.values_mut().flat_map(Group::expel_all).collect()
+    }
+
     /// Ends the topic: whoever waits for room or for messages is told.
     pub(super) fn delete(&self) {
         let mut state = self.lock();

@@ -349,3 +349,58 @@ async fn a_message_that_kills_its_consumers_is_given_up() {
         .map(str::to_owned);
     assert_eq!(reason.as_deref(), Some("delivered 5 times and never settled"));
 }
+
+/// A member that the broker gave up gets nothing until its handler has ended; another has its message meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_lost_session_gives_everything_to_another_and_counts_no_answer() {
+    let queue = MemoryQueue::new();
+    let producer = producer(&queue).await;
+    let recorder = Recorder::new();
+    let slow = infra_core::queue::handler_fn(|_| async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        Ok(Disposition::Ack)
+    });
+    let first = subscribe(&queue, "g", Subscription::to(["t"]), slow).await;
+    producer.send(numbered("t", "k", 0)).await.expect("room");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(first.in_flight(), 1);
+
+    let second = subscribe(&queue, "g", Subscription::to(["t"]), recorder.clone()).await;
+    assert_eq!(queue.faults().lose_sessions(), 2);
+    recorder.reaches(1).await;
+    assert_eq!(recorder.all()[0].attempt.get(), 2, "delivered again");
+    assert_eq!(first.in_flight(), 1, "while the first still works on it");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    drop(second);
+    producer.send(numbered("t", "k", 1)).await.expect("room");
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(first.in_flight(), 1, "it has joined again");
+    assert_eq!(recorder.numbers(), [0]);
+}
+
+/// A member whose session was lost and that is dropped before it has joined again leaves nothing behind.
+#[tokio::test(start_paused = true)]
+async fn a_lost_member_that_ends_does_not_join_again() {
+    let queue = MemoryQueue::new();
+    let recorder = Recorder::new();
+    let first = subscribe(&queue, "g", Subscription::to(["t"]), recorder.clone()).await;
+    assert_eq!(queue.faults().lose_sessions(), 1);
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(queue.faults().lose_sessions(), 0, "nobody is left");
+}
+
+/// Two messages of one key come the other way round, and then no more.
+#[tokio::test(start_paused = true)]
+async fn deliveries_swap_on_command() {
+    let queue = MemoryQueue::new();
+    let producer = producer(&queue).await;
+    for number in 0..6 {
+        producer.send(numbered("t", "k", number)).await.expect("room");
+    }
+    queue.faults().reorder_next(2);
+    let recorder = Recorder::new();
+    let _subscription = subscribe(&queue, "g", Subscription::to(["t"]), recorder.clone()).await;
+    recorder.reaches(6).await;
+    assert_eq!(recorder.numbers(), [1, 0, 3, 2, 4, 5]);
+}
