@@ -4,6 +4,7 @@ pub mod cancellation;
 pub mod conformance;
 mod infra;
 pub mod models;
+pub mod servers;
 pub mod skipped;
 pub mod tcp_proxy;
 pub mod time;

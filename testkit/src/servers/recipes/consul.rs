@@ -1,0 +1,79 @@
+//! Consul.
+//!
+//! Debian 12 has no package of it, but the one of Debian 11 (1.8) is a program without shared libraries: it is fetched from the
+//! machine's own mirror and unpacked into the cache. A `consul` that is installed already is preferred. One server that keeps
+//! its data (not `-dev`), answering as soon as it has elected itself, 50 MB. Sessions live at least 10 s and are freed up to
+//! twice their time to live later; name a lock delay of 0 s where a test waits for a lock.
+
+use std::path::Path;
+
+use crate::servers::probe;
+use crate::servers::problem::{Problem, Result};
+use crate::servers::process::run;
+use crate::servers::recipe::{Place, Recipe, first_version, url};
+use crate::servers::source::Source;
+use crate::servers::state::Launch;
+use crate::servers::variable;
+
+pub(in crate::servers) struct Consul;
+
+/// Elections at the pace of production, and no farewell when the process is told to end: it comes back with its data.
+const CONFIGURATION: &str = r#"{ "performance": { "raft_multiplier": 1 }, "leave_on_terminate": false, "disable_update_check": true }"#;
+
+impl Recipe for Consul {
+    fn name(&self) -> &'static str {
+        "consul"
+    }
+
+    fn source(&self) -> Source {
+        Source::Archive {
+            suite: "bullseye",
+            package: "consul",
+            program: "usr/bin/consul",
+        }
+    }
+
+    fn ports(&self) -> usize {
+        3
+    }
+
+    fn version(&self, supply: &Path) -> Result<String> {
+        let text = run(&Launch::new(supply.to_owned(), ["version"]), Path::new("/"), "")?;
+        first_version(&text).ok_or_else(|| Problem::new(format!("no version in {text:?}")))
+    }
+
+    fn prepare(&self, place: &Place) -> Result<Vec<Launch>> {
+        let (configuration, data) = (place.write("consul.json", CONFIGURATION)?, place.path("data"));
+        let port = |name: &str, index: usize| format!("-{name}-port={}", place.ports[index]);
+        let arguments = [
+            "agent".to_owned(),
+            "-server".to_owned(),
+            "-bootstrap-expect=1".to_owned(),
+            "-bind=127.0.0.1".to_owned(),
+            "-client=127.0.0.1".to_owned(),
+            "-node=infra".to_owned(),
+            format!("-data-dir={data}"),
+            format!("-config-file={configuration}"),
+            port("http", 0),
+            port("server", 1),
+            port("serf-lan", 2),
+            "-serf-wan-port=-1".to_owned(),
+            "-grpc-port=-1".to_owned(),
+            "-dns-port=-1".to_owned(),
+        ];
+        Ok(vec![Launch::new(place.supply.clone(), arguments)])
+    }
+
+    fn answers(&self, place: &Place) -> Result<()> {
+        let leader = probe::http_get(place.ports[0], "/v1/status/leader", "")?;
+        if leader.contains(':') {
+            Ok(())
+        } else {
+            Err(Problem::new("Consul has no leader yet"))
+        }
+    }
+
+    fn variables(&self, places: &[Place]) -> Vec<(String, String)> {
+        vec![(variable(self.name()), url("consul", places, 0))]
+    }
+}
