@@ -132,9 +132,16 @@ pub trait Transaction: fmt::Debug + Send {
     /// # Errors
     /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown) when the connection was lost while committing: neither success nor
     /// failure may be assumed.
+    ///
+    /// # Cancellation
+    /// The transaction is committed or rolled back, as a whole; which of both cannot be known from here. The connection goes back to the
+    /// pool without a transaction on it.
     async fn commit(self: Box<Self>) -> Result<()>;
 
     /// Undoes everything.
+    ///
+    /// # Cancellation
+    /// Everything is undone all the same, in the background.
     async fn rollback(self: Box<Self>) -> Result<()>;
 }
 
