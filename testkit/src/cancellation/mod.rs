@@ -13,12 +13,14 @@ mod route;
 
 pub mod cache;
 pub mod coordination;
+pub mod database;
 pub mod loading;
 pub mod local;
 pub mod locks;
 pub mod once;
 pub mod queue;
 pub mod rate_limit;
+pub mod search;
 
 pub use ground::{Act, Case, Ground, Sweep, every_case, sweep};
 pub use interrupt::{End, Moment, polls_then_drop};

@@ -11,7 +11,7 @@ use infra_core::intercept::{
 };
 use infra_core::{Backend, Result, async_trait};
 use infra_memory::MemoryCoordinator;
-use infra_testkit::cancellation::{Case, Ground, Route, every_case, locks, sweep};
+use infra_testkit::cancellation::{Case, Ground, Moment, Route, every_case, locks, sweep};
 use infra_testkit::conformance::{Failure, TimeControl};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
@@ -169,7 +169,9 @@ async fn half_an_operation_is_caught() {
             Ok(())
         })
     });
-    let failure = sweep(&case, TimeControl::Virtual, &make).await.expect_err("torn");
+    let failure = sweep(&case, TimeControl::Virtual, &Moment::ALL, &make)
+        .await
+        .expect_err("torn");
     assert!(
         failure.message().contains("a user sees [1, 0], which is neither"),
         "{failure}"
@@ -185,7 +187,7 @@ async fn a_future_that_nothing_wakes_is_caught() {
         })
     };
     let case = Case::<Torn>::new("Torn::hang", |_| Box::pin(std::future::pending()));
-    let failure = sweep(&case, TimeControl::Virtual, &make)
+    let failure = sweep(&case, TimeControl::Virtual, &Moment::ALL, &make)
         .await
         .expect_err("hangs");
     assert!(failure.message().contains("did not end within"), "{failure}");
