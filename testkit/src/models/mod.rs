@@ -19,10 +19,12 @@
 
 mod cache;
 mod config_center;
+mod database;
 mod explore;
 mod queue;
 
 pub use cache::{cache_batches, cache_hashes, cache_sets, cache_sorted_sets, cache_strings};
 pub use config_center::config_center;
+pub use database::database;
 pub use explore::ModelOptions;
 pub use queue::queue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use infra_core::cache::Cache;
-use infra_testkit::conformance::{Failure, Outcome, TimeControl};
+use infra_testkit::conformance::{Outcome, TimeControl};
 use infra_testkit::models::{self, ModelOptions};
 
 use crate::{twisted_cache, twisted_center, twisted_queue};
@@ -18,8 +18,10 @@ fn options() -> ModelOptions {
 }
 
 /// Checks that the fault was found, and that the schedule that shows it is short.
-fn check_caught(twist: &impl std::fmt::Debug, outcome: Outcome) {
-    let failure: Failure = outcome.expect_err("it is wrong");
+pub(crate) fn check_caught(twist: &impl std::fmt::Debug, outcome: Outcome) {
+    let Err(failure) = outcome else {
+        panic!("{twist:?} was not caught");
+    };
     let lines = failure.message().lines();
     let steps = lines.filter(|line| line.starts_with("  ")).count();
     assert!((1..=FEW).contains(&steps), "{twist:?}: {}", failure.message());

@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 mod caught;
+mod transactions;
 mod twisted_cache;
 mod twisted_center;
 mod twisted_queue;
