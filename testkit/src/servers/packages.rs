@@ -35,8 +35,10 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
             .with_environment("DEBIAN_FRONTEND", "noninteractive");
         run(&launch, Path::new("/"), "")
     };
-    apt_get(&["update", "-q"])?;
-    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    // Another program may be installing something just now.
+    let wait = "-oDPkg::Lock::Timeout=120";
+    apt_get(&["update", "-q", wait])?;
+    let mut arguments = vec!["install", "-q", wait, "-y", "--no-install-recommends"];
     arguments.extend(packages);
     apt_get(&arguments).map(drop)
 }

@@ -108,7 +108,7 @@ pub(super) trait Recipe: Sync {
 
     /// How long it may take to answer, on a machine that compiles at the same time.
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(90)
     }
 }
 

@@ -4,6 +4,7 @@
 //! fetched once is not fetched again.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::packages;
 use super::problem::{Attempt, Problem, Result};
@@ -178,8 +179,12 @@ pub(super) fn find(program: &str) -> Result<PathBuf> {
     found.ok_or_else(|| Problem::new(format!("the program {program} is not installed")))
 }
 
+/// Two Mavens at a time may spoil each other's local repository.
+static MAVEN: Mutex<()> = Mutex::new(());
+
 /// The Java archives and all that they need, by a project of Maven that has nothing else.
 fn jars(artifacts: &[&str], scratch: &Path, content: &Path) -> Result<()> {
+    let _one_at_a_time = MAVEN.lock().unwrap_or_else(PoisonError::into_inner);
     write(&scratch.join("pom.xml"), &project(artifacts))?;
     let output = format!("-DoutputDirectory={}", content.display());
     let arguments = [

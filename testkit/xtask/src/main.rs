@@ -8,13 +8,17 @@
 )]
 
 mod dependencies;
+mod servers;
 mod steps;
+mod summary;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "cargo xtask COMMAND
 
-  test           formatting, lints, documentation, the dependency rule, every test, the example's replay
+  test           starts the real servers, then formatting, lints, documentation, the dependency rule, every test, the
+                 example's replay; stops the servers. As root it installs the servers' packages: --no-install does not.
+                 --docker lets Docker run them.
   dependencies   only the dependency rule: core has no driver, backends do not depend on each other
   bench          every benchmark, with its ratios (release build, several minutes)
 ";
@@ -23,7 +27,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["test"] => steps::test(),
+        ["test", options @ ..]
+            if options
+                .iter()
+                .all(|option| ["--no-install", "--docker"].contains(option)) =>
+        {
+            steps::test(options)
+        }
         ["dependencies"] => dependencies::check(),
         ["bench"] => steps::bench(),
         ["help" | "--help" | "-h"] => {

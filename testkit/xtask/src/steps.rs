@@ -1,31 +1,39 @@
-//! The steps of `cargo xtask test` and `cargo xtask bench`, each a cargo command that must succeed.
+//! The steps of `cargo xtask test` and `cargo xtask bench`, nearly each a cargo command that must succeed.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::dependencies;
+use crate::servers::{Servers, Variable};
+use crate::{dependencies, summary};
 
 /// The corpus that the example's replay runs on.
 const SAMPLE: &str = "examples/message-service/sample.jsonl";
 
 pub(crate) type Outcome = Result<(), String>;
 
-/// Runs everything that has to pass before a change lands; stops at the first step that fails.
-pub(crate) fn test() -> Outcome {
+/// Runs everything that has to pass before a change lands; stops at the first step that fails, and the servers in any case.
+pub(crate) fn test(options: &[&str]) -> Outcome {
     let scratch = Scratch::new()?;
-    let data = scratch.0.display().to_string();
-    let replay = [
-        "run",
-        "--quiet",
-        "--package",
-        "message-service",
-        "--",
-        "--data",
-        &data,
-        "replay",
-        SAMPLE,
-    ];
+    let mut servers = None;
+    step("starting the servers in the background", || {
+        servers = Some(Servers::begin(&scratch.0.join("servers"), options)?);
+        Ok(())
+    })?;
+    let Some(mut servers) = servers else {
+        return Err("the servers were not started".to_owned());
+    };
+    let skipped = scratch.0.join("skipped");
+    let outcome = checks().and_then(|()| tests(&mut servers, &scratch.0, &skipped));
+    summary::print(&servers.status()?, &skipped);
+    drop(servers);
+    outcome?;
+    println!("\nall steps passed");
+    Ok(())
+}
 
+/// The steps that need no server; meanwhile they come up.
+fn checks() -> Outcome {
     step("formatting", || cargo(&["fmt", "--all", "--check"], &[]))?;
     step("lints", || {
         cargo(
@@ -43,7 +51,7 @@ pub(crate) fn test() -> Outcome {
         )
     })?;
     step("documentation", || {
-        let deny = [("RUSTDOCFLAGS", "-D warnings")];
+        let deny = [("RUSTDOCFLAGS".to_owned(), "-D warnings".to_owned())];
         cargo(
             &[
                 "doc",
@@ -56,14 +64,34 @@ pub(crate) fn test() -> Outcome {
             &deny,
         )
     })?;
-    step("dependency rule", dependencies::check)?;
-    step("tests and documentation examples", || {
-        cargo(&["test", "--workspace", "--all-features"], &[])
+    step("dependency rule", dependencies::check)
+}
+
+/// The tests on all servers, and the example's replay.
+fn tests(servers: &mut Servers, scratch: &Path, skipped: &Path) -> Outcome {
+    let mut environment = Vec::new();
+    step("waiting for the servers", || {
+        environment = servers.wait()?;
+        Ok(())
     })?;
+    environment.push(("INFRA_SKIPPED".to_owned(), skipped.display().to_string()));
+    step("tests and documentation examples", || {
+        cargo(&["test", "--workspace", "--all-features"], &environment)
+    })?;
+    let data = scratch.join("replay").display().to_string();
+    let replay = [
+        "run",
+        "--quiet",
+        "--package",
+        "message-service",
+        "--",
+        "--data",
+        &data,
+        "replay",
+        SAMPLE,
+    ];
     step("replay of the sample", || cargo(&replay, &[]))?;
-    step("second replay adds nothing", || cargo(&replay, &[]))?;
-    println!("\nall steps passed");
-    Ok(())
+    step("second replay adds nothing", || cargo(&replay, &[]))
 }
 
 /// Runs every benchmark.
@@ -72,10 +100,10 @@ pub(crate) fn bench() -> Outcome {
 }
 
 /// Runs cargo with the terminal of this process.
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+fn cargo(arguments: &[&str], environment: &[Variable]) -> Outcome {
     let status = Command::new(cargo_path())
         .args(arguments)
-        .envs(environment.iter().copied())
+        .envs(environment.iter().cloned())
         .status()
         .map_err(|error| format!("cargo could not be started: {error}"))?;
     if status.success() {

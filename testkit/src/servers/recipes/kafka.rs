@@ -95,6 +95,6 @@ impl Recipe for Kafka {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(120)
+        Duration::from_secs(180)
     }
 }

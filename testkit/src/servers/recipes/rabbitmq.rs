@@ -124,6 +124,6 @@ impl Recipe for RabbitMq {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(120)
+        Duration::from_secs(180)
     }
 }
