@@ -1,9 +1,9 @@
 //! Real servers for tests: their addresses, read from the environment, and the command that starts them.
 //!
 //! `cargo servers up` starts every server that this machine can have and prints one environment variable for each; a test asks
-//! [`url`] (or [`require`]) for it, and a fault test stops or freezes the server through [`control`] (feature `servers`).
+//! [`url`] (or [`require`]) for it, and a fault test stops or freezes the server through `control` (feature `servers`).
 //!
-//! This file reads the environment and starts nothing. What starts servers is behind the feature `servers`: [`Set`] is a set of
+//! This file reads the environment and starts nothing. What starts servers is behind the feature `servers`: `Set` is a set of
 //! running servers with its state in one folder, `recipes/` knows one server each.
 
 mod catalog;

@@ -14,7 +14,7 @@ use super::{docker, packages, start};
 /// A set of servers, whose state is in one folder; sets in different folders know nothing of each other.
 ///
 /// Every change is written down before and after it is made, so that another process can go on from there: `cargo servers` works on
-/// the same set as [`control`](super::control) in a test. Changes wait for each other.
+/// the same set as [`control`](super::control()) in a test. Changes wait for each other.
 #[derive(Debug, Clone)]
 pub struct Set {
     folder: PathBuf,
