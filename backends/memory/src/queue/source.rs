@@ -55,8 +55,16 @@ impl MemorySource {
             paused: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
-        for name in topics {
-            let topic = source.broker.topic_for_use(name)?;
+        let found: Result<Vec<_>> = topics
+            .iter()
+            .map(|name| source.broker.topic_for_use(name))
+            .collect();
+        let found = found?;
+        // A group claims messages from the moment it is there, so that none may be made for a subscription that is refused.
+        for topic in &found {
+            topic.check_group(&source.group)?;
+        }
+        for topic in found {
             // An error drops the source, which leaves the topics that it has joined.
             source.join_topic(&topic, start)?;
             source.lock_topics().push(topic);

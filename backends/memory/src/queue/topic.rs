@@ -178,23 +178,33 @@ impl Topic {
         None
     }
 
-    /// Makes a member of a group, which begins at `start` if it is new.
-    pub(super) fn join(&self, group: &Arc<str>, start: Start, member: Member) -> Result<()> {
-        let mut state = self.lock();
+    /// Refuses a group for which the topic has no room.
+    pub(super) fn check_group(&self, group: &str) -> Result<()> {
+        self.check_room_for(&self.lock(), group)
+    }
+
+    fn check_room_for(&self, state: &State, group: &str) -> Result<()> {
         if state.deleted {
             return Err(not_found(&self.name));
         }
+        if state.groups.contains_key(group) || state.groups.len() < self.max_groups {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!(
+                "topic {:?} has {} groups, which is all that the configuration allows; raise max_groups",
+                self.name, self.max_groups
+            ),
+        )
+        .without_effect())
+    }
+
+    /// Makes a member of a group, which begins at `start` if it is new.
+    pub(super) fn join(&self, group: &Arc<str>, start: Start, member: Member) -> Result<()> {
+        let mut state = self.lock();
+        self.check_room_for(&state, group)?;
         if !state.groups.contains_key(group) {
-            if state.groups.len() >= self.max_groups {
-                return Err(Error::new(
-                    ErrorKind::ResourceExhausted,
-                    format!(
-                        "topic {:?} has {} groups, which is all that the configuration allows; raise max_groups",
-                        self.name, self.max_groups
-                    ),
-                )
-                .without_effect());
-            }
             self.expire(&mut state, Instant::now());
             let new = self.new_group(&mut state, start);
             state.groups.insert(group.clone(), new);

@@ -129,3 +129,39 @@ pub async fn mq_056_the_lag_of_strangers_is_not_found(harness: &Queues) -> Outco
     check_error!(answer, ErrorKind::NotFound, "the lag in an unknown topic");
     Ok(())
 }
+
+/// Administration that is shut down is closed, and the queue is not.
+pub async fn mq_070_administration_is_shut_down_alone(harness: &Queues) -> Outcome {
+    let ground = Ground::new(harness).await?;
+    ground.admin.shutdown(bound(harness)).await?;
+    ground.admin.shutdown(bound(harness)).await?;
+    let answer = ground.admin.describe_topic(&ground.topic).await;
+    check_error!(
+        answer,
+        ErrorKind::Closed,
+        "a description after the administration's shutdown"
+    );
+    let another = ground.queue.admin().await?;
+    another.describe_topic(&ground.topic).await?;
+    Ok(())
+}
+
+/// A topic gets the partitions that were asked for, where the broker has partitions at all.
+pub async fn mq_072_a_topic_gets_its_partitions(harness: &Queues) -> Outcome {
+    let ground = Ground::new(harness).await?;
+    let name = harness.name("three");
+    let three = const { std::num::NonZeroU32::new(3).unwrap() };
+    let spec = TopicSpec::new(name.as_str()).with_partitions(three);
+    if let Err(error) = ground.admin.create_topic(spec).await {
+        check_eq!(
+            error.kind(),
+            ErrorKind::Unsupported,
+            "a refusal of partitions: {error}"
+        );
+        return Ok(());
+    }
+    let described = ground.admin.describe_topic(&name).await?;
+    let count = described.premise("the topic is there")?.partitions.len();
+    check_eq!(count, 3, "the partitions of a topic that asked for 3");
+    Ok(())
+}

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infra_core::async_trait;
+use infra_core::capability::Capability;
 use infra_core::error::Result;
 use infra_core::queue::{BatchHandler, Consumer, Delivery, Disposition, SubscriptionHandle};
 
-use super::ground::{Ground, Queues, Seen, bound, numbers, quiet, text_of};
-use crate::conformance::{Failure, Outcome, Premise, check, check_eq};
+use super::ground::{Ground, Queues, Seen, numbers, quiet, text_of};
+use crate::conformance::{Failure, Outcome, Premise, check, check_eq, declares};
 
 /// A batch handler by a function of what was seen before and the batch.
 struct Batches<F> {
@@ -143,9 +144,30 @@ pub async fn mq_037_a_batch_does_not_wait_for_ever_to_fill(harness: &Queues) -> 
     let ground = Ground::new(harness).await?;
     let member = join(&ground, 50, SOON * 5, ack_all).await?;
     ground.send_numbers(0..3).await?;
-    harness
-        .eventually(bound(harness), "a batch of 3 is handled", async || {
+    member
+        .seen
+        .until(harness, "a batch of 3 is handled", || {
             member.seen.distinct() == numbers(0..3)
         })
         .await
+}
+
+/// Within a batch, and from one to the next, messages of one key keep their order.
+pub async fn mq_073_batches_keep_the_order_of_a_key(harness: &Queues) -> Outcome {
+    let ground = Ground::new(harness).await?;
+    if !declares(&*ground.queue, Capability::PerKeyOrder) {
+        return Err(Failure::skipped("no order by key is declared"));
+    }
+    let member = join(&ground, 4, SOON, ack_all).await?;
+    for number in 0..9_u32 {
+        ground.send(ground.keyed("key", &number.to_string())).await?;
+    }
+    member
+        .seen
+        .reach(harness, 9)
+        .await
+        .premise("everything is handled")?;
+    let expected: Vec<String> = (0..9).map(|number: u32| number.to_string()).collect();
+    check_eq!(member.seen.texts(), expected, "the order of one key");
+    Ok(())
 }

@@ -74,11 +74,10 @@ pub async fn mq_002_concurrent_senders_and_members_lose_nothing(harness: &Queues
     while let Some(sent) = senders.join_next().await {
         sent?.premise("every message is sent")?;
     }
-    harness
-        .eventually(bound(harness), "every message arrives", async || {
-            seen.distinct() == numbers(0..80)
-        })
-        .await
+    seen.until(harness, "every message arrives", || {
+        seen.distinct() == numbers(0..80)
+    })
+    .await
 }
 
 /// Messages of one topic are not delivered to another's subscribers, however alike the names.
@@ -171,10 +170,8 @@ pub async fn mq_011_a_slow_key_holds_up_no_other(harness: &Queues) -> Outcome {
     ground.send(ground.keyed("slow", "second")).await?;
     seen.reach(harness, 1).await.premise("the slow key begins")?;
     ground.send_numbers(0..60).await?;
-    let others = harness
-        .eventually(bound(harness), "60 other keys pass the slow one", async || {
-            seen.count() == 61
-        })
+    let others = seen
+        .until(harness, "60 other keys pass the slow one", || seen.count() == 61)
         .await;
     gate.open();
     others?;
@@ -230,11 +227,10 @@ pub async fn mq_022_a_late_group_reads_what_was_sent_before(harness: &Queues) ->
     } else {
         10
     };
-    harness
-        .eventually(bound(harness), "a late group reads what it should", async || {
-            late.distinct() == numbers(first..12)
-        })
-        .await
+    late.until(harness, "a late group reads what it should", || {
+        late.distinct() == numbers(first..12)
+    })
+    .await
 }
 
 /// A delayed message is not early, where the backend declares delays; elsewhere it is refused.

@@ -1,7 +1,7 @@
 //! What the scenarios of queues stand on: a topic of their own, members of groups, and a record of what these were given.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use infra_core::error::Result;
@@ -9,6 +9,7 @@ use infra_core::queue::{
     Consumer, Delivery, Disposition, Handler, Message, MessageQueue, Producer, Receipt, Subscription,
     SubscriptionHandle, TopicAdmin, TopicSpec, handler_fn,
 };
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::conformance::{Failure, Harness, Outcome, Premise, TimeControl};
@@ -195,17 +196,26 @@ pub(super) fn plan_for(topic: &str) -> Subscription {
 
 /// What a member, or several, were given: deliveries in the order in which their handling began.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Vec<(Instant, Delivery)>>>);
+pub(super) struct Seen(Arc<Record>);
+
+#[derive(Debug, Default)]
+struct Record {
+    deliveries: Mutex<Vec<(Instant, Delivery)>>,
+    changed: Notify,
+}
 
 impl Seen {
     pub(super) fn note(&self, delivery: &Delivery) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.push((Instant::now(), delivery.clone()));
+        self.lock().push((Instant::now(), delivery.clone()));
+        self.0.changed.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Delivery)>> {
+        self.0.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read<T>(&self, of: impl Fn(&(Instant, Delivery)) -> T) -> Vec<T> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().map(of).collect()
+        self.lock().iter().map(of).collect()
     }
 
     pub(super) fn all(&self) -> Vec<Delivery> {
@@ -230,19 +240,35 @@ impl Seen {
     }
 
     pub(super) fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().len()
     }
 
     /// Waits until there are so many deliveries.
     pub(super) async fn reach(&self, harness: &Queues, count: usize) -> Outcome {
-        let reached = crate::time::eventually(bound(harness), async || self.count() >= count).await;
-        if reached {
+        let what = format!("{count} deliveries");
+        self.until(harness, &what, || self.count() >= count).await
+    }
+
+    /// Waits until the deliveries are such that the condition holds.
+    pub(super) async fn until(&self, harness: &Queues, what: &str, condition: impl Fn() -> bool) -> Outcome {
+        let holds = async {
+            loop {
+                let changed = self.0.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if condition() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let bound = bound(harness);
+        if tokio::time::timeout(bound, holds).await.is_ok() {
             return Ok(());
         }
+        let count = self.count();
         Err(Failure::broken(format!(
-            "{} of {count} deliveries within {:?}",
-            self.count(),
-            bound(harness)
+            "{what}: not within {bound:?}; there were {count} deliveries"
         )))
     }
 
@@ -286,15 +312,25 @@ impl Seen {
 
     /// A handler that notes and acknowledges, but not before the gate is open.
     pub(super) fn behind(&self, gate: &Gate, closed_for: fn(&Delivery) -> bool) -> Arc<dyn Handler> {
+        self.answering_behind(gate, closed_for, Disposition::Ack)
+    }
+
+    /// A handler that notes and answers so, but not before the gate is open.
+    pub(super) fn answering_behind(
+        &self,
+        gate: &Gate,
+        closed_for: fn(&Delivery) -> bool,
+        answer: Disposition,
+    ) -> Arc<dyn Handler> {
         let (seen, gate) = (self.clone(), gate.clone());
         handler_fn(move |delivery| {
-            let (seen, gate) = (seen.clone(), gate.clone());
+            let (seen, gate, answer) = (seen.clone(), gate.clone(), answer.clone());
             async move {
                 seen.note(&delivery);
                 while closed_for(&delivery) && !gate.is_open() {
                     sleep(Duration::from_millis(5)).await;
                 }
-                Ok(Disposition::Ack)
+                Ok(answer)
             }
         })
     }

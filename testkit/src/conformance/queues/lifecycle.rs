@@ -6,8 +6,8 @@ use infra_core::ErrorKind;
 use infra_core::capability::Capability;
 use tokio::time::sleep;
 
-use super::ground::{Ground, Queues, Seen, a_while, bound, numbers};
-use crate::conformance::{Disturbance, Outcome, Premise, check, check_eq};
+use super::ground::{FAR, Ground, Queues, Seen, a_while, bound, numbers};
+use crate::conformance::{Disturbance, Outcome, Premise, check, check_eq, check_error};
 
 /// A queue that is shut down lets running handlers finish; a second shutdown is fine.
 pub async fn mq_013_shutdown_finishes_and_can_be_repeated(harness: &Queues) -> Outcome {
@@ -109,11 +109,10 @@ pub async fn mq_021_subscriptions_survive_a_lost_connection(harness: &Queues) ->
     sleep(Duration::from_millis(300)).await;
     harness.disturb(Disturbance::Reconnect { client: 0 }).await?;
     ground.send_stubbornly(ground.message("after")).await?;
-    harness
-        .eventually(bound(harness), "the subscription works again", async || {
-            seen.distinct() == ["after", "before"]
-        })
-        .await
+    seen.until(harness, "the subscription works again", || {
+        seen.distinct() == ["after", "before"]
+    })
+    .await
 }
 
 /// Health says when the broker cannot be reached, as something that may pass, and when it can be reached again.
@@ -154,5 +153,25 @@ pub async fn mq_067_nothing_is_declared_that_cannot_be_asked_for(harness: &Queue
         unknown.is_empty(),
         "a queue declares {unknown:?}, for which there is no operation and no proof"
     );
+    Ok(())
+}
+
+/// A queue whose handlers do not end in time is shut down at the deadline, says so, and is closed.
+pub async fn mq_071_shutdown_ends_at_its_deadline(harness: &Queues) -> Outcome {
+    let (ground, begun) = (Ground::new(harness).await?, Seen::default());
+    let endless = begun.taking(FAR, &Seen::default());
+    let _member = ground.join("group", ground.plan(), endless).await?;
+    ground.send(ground.message("endless")).await?;
+    begun.reach(harness, 1).await.premise("handling begins")?;
+    let shutdown = ground.queue.shutdown(Duration::from_secs(1));
+    let answer = harness
+        .within(Duration::from_secs(20), "a shutdown within a second", shutdown)
+        .await?;
+    check_error!(
+        answer,
+        ErrorKind::Timeout,
+        "a shutdown with a handler that does not end"
+    );
+    check_error!(ground.queue.health().await, ErrorKind::Closed, "health after it");
     Ok(())
 }

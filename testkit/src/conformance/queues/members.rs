@@ -128,11 +128,10 @@ pub async fn mq_046_members_hand_over_in_good_order(harness: &Queues) -> Outcome
         .drain(bound(harness))
         .await
         .premise("a member leaves")?;
-    harness
-        .eventually(bound(harness), "everything is handled", async || {
-            done.distinct() == numbers(0..40)
-        })
-        .await?;
+    done.until(harness, "everything is handled", || {
+        done.distinct() == numbers(0..40)
+    })
+    .await?;
     let twice = twice.lock().unwrap_or_else(PoisonError::into_inner);
     check!(
         twice.1.is_empty(),

@@ -54,12 +54,15 @@ macro_rules! queues {
                 mq_062_the_back_off_doubles,
                 mq_063_the_dead_letter_topic_is_the_subscribers_choice,
                 mq_066_acknowledging_twice_does_no_harm,
+                mq_068_a_dead_letter_waits_for_the_broker,
+                mq_069_an_acknowledgement_waits_for_the_broker,
             }
             batches {
                 mq_034_a_batch_is_no_larger_than_asked,
                 mq_035_a_batch_is_answered_message_by_message,
                 mq_036_a_wrong_number_of_answers_is_a_retry,
                 mq_037_a_batch_does_not_wait_for_ever_to_fill,
+                mq_073_batches_keep_the_order_of_a_key,
             }
             members {
                 mq_015_a_dropped_subscription_stops,
@@ -100,6 +103,7 @@ macro_rules! queues {
                 mq_021_subscriptions_survive_a_lost_connection,
                 mq_060_health_tells_whether_the_broker_is_there,
                 mq_067_nothing_is_declared_that_cannot_be_asked_for,
+                mq_071_shutdown_ends_at_its_deadline,
             }
             administration {
                 mq_051_a_topic_is_created_once,
@@ -108,6 +112,8 @@ macro_rules! queues {
                 mq_054_a_topic_is_deleted_once,
                 mq_055_lag_counts_what_is_not_settled,
                 mq_056_the_lag_of_strangers_is_not_found,
+                mq_070_administration_is_shut_down_alone,
+                mq_072_a_topic_gets_its_partitions,
             }
         } }
     };

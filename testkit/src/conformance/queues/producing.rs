@@ -265,11 +265,10 @@ pub async fn mq_043_a_full_buffer_waits_or_refuses(harness: &Queues) -> Outcome 
             }
         }
     }
-    harness
-        .eventually(bound(harness), "what was accepted arrives", async || {
-            seen.count() >= FLOOD as usize && seen.distinct() == numbers(0..FLOOD)
-        })
-        .await
+    seen.until(harness, "what was accepted arrives", || {
+        seen.count() >= FLOOD as usize && seen.distinct() == numbers(0..FLOOD)
+    })
+    .await
 }
 
 /// A message that brings a trace of its own keeps it.

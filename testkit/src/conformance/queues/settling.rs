@@ -8,7 +8,7 @@ use infra_core::queue::{Delivery, Disposition, handler_fn, names};
 use infra_core::{Error, ErrorKind, Retry};
 use tokio::time::sleep;
 
-use super::ground::{FAR, Ground, Queues, Seen, bound, either, quiet, text_of};
+use super::ground::{FAR, Gate, Ground, Queues, Seen, either, quiet, text_of};
 use crate::conformance::{Disturbance, Outcome, Premise, check, check_eq};
 
 const NOW: Disposition = Disposition::Retry {
@@ -36,14 +36,20 @@ pub async fn mq_005_a_retry_is_delivered_again_and_counted(harness: &Queues) -> 
     Ok(())
 }
 
-/// A message whose handler always fails is delivered as often as the subscription says, and becomes exactly one dead letter.
+/// A message whose handler always fails, or asks for a retry, is delivered as often as the subscription says, and becomes exactly one dead letter.
 pub async fn mq_006_a_failing_message_becomes_one_dead_letter(harness: &Queues) -> Outcome {
     let (ground, seen) = (Ground::new(harness).await?, Seen::default());
     let (letters, _letters) = ground.letters(".dlq").await?;
     let plan = ground.plan().with_max_attempts(attempts(3));
-    let _member = ground
-        .join("group", plan, seen.answering(|_| Err(failure())))
-        .await?;
+    let second = seen.clone();
+    let handler = seen.answering(move |_| {
+        if second.count() == 2 {
+            Ok(NOW)
+        } else {
+            Err(failure())
+        }
+    });
+    let _member = ground.join("group", plan, handler).await?;
     ground.send(ground.keyed("key", "poison")).await?;
     letters.reach(harness, 1).await?;
     quiet(harness).await;
@@ -113,19 +119,23 @@ pub async fn mq_009_a_slow_handler_keeps_its_message(harness: &Queues) -> Outcom
     Ok(())
 }
 
-/// A message whose handler had not answered when its consumer went away is delivered again.
+/// A message whose handler had not answered when its consumer went away is delivered again, whatever was acknowledged after it.
 pub async fn mq_028_a_message_without_an_answer_survives_its_consumer(harness: &Queues) -> Outcome {
     let (ground, first, next) = (Ground::new(harness).await?, Seen::default(), Seen::default());
+    let never = |delivery: &Delivery| text_of(delivery) == "unanswered";
     let member = ground
-        .join("group", ground.plan(), first.taking(FAR, &Seen::default()))
+        .join("group", ground.plan(), first.behind(&Gate::default(), never))
         .await?;
-    ground.send(ground.message("unanswered")).await?;
+    ground.send(ground.keyed("key", "unanswered")).await?;
     first.reach(harness, 1).await.premise("the message arrives")?;
+    ground.send_numbers(0..20).await?;
+    first.reach(harness, 21).await.premise("other keys go on")?;
+    quiet(harness).await;
     drop(member);
     let _next = ground.join("group", ground.plan(), next.acking()).await?;
-    next.reach(harness, 1).await?;
-    check_eq!(next.distinct(), ["unanswered"], "what the next member got");
-    Ok(())
+    let again = || next.texts().iter().any(|text| text == "unanswered");
+    next.until(harness, "the unanswered message is delivered again", again)
+        .await
 }
 
 /// A message is not delivered again before the delay that its handler asked for.
@@ -310,10 +320,46 @@ pub async fn mq_066_acknowledging_twice_does_no_harm(harness: &Queues) -> Outcom
     for text in ["3", "4"] {
         ground.send(ground.keyed("key", text)).await?;
     }
-    harness
-        .eventually(bound(harness), "what is sent afterwards arrives", async || {
-            seen.distinct().len() == 5
-        })
-        .await?;
+    seen.until(harness, "what is sent afterwards arrives", || {
+        seen.distinct().len() == 5
+    })
+    .await?;
     ground.settled("group").await
+}
+
+/// A message that is given up while the broker is away is not lost: its letter is stored, and it is settled, when the broker is back.
+pub async fn mq_068_a_dead_letter_waits_for_the_broker(harness: &Queues) -> Outcome {
+    let (ground, seen, gate) = (Ground::new(harness).await?, Seen::default(), Gate::default());
+    let (letters, _letters) = ground.letters(".dlq").await?;
+    let given_up = Disposition::DeadLetter {
+        reason: "not for us".to_owned(),
+    };
+    let handler = seen.answering_behind(&gate, |_| true, given_up);
+    let _member = ground.join("group", ground.plan(), handler).await?;
+    ground.send(ground.message("text")).await?;
+    seen.reach(harness, 1).await.premise("the message arrives")?;
+    while_away(harness, &gate).await?;
+    letters.reach(harness, 1).await?;
+    check_eq!(letters.distinct(), ["text"], "the dead letters");
+    ground.settled("group").await
+}
+
+/// An answer that is given while the broker is away counts when the broker is back.
+pub async fn mq_069_an_acknowledgement_waits_for_the_broker(harness: &Queues) -> Outcome {
+    let (ground, seen, gate) = (Ground::new(harness).await?, Seen::default(), Gate::default());
+    let _member = ground
+        .join("group", ground.plan(), seen.behind(&gate, |_| true))
+        .await?;
+    ground.send(ground.message("text")).await?;
+    seen.reach(harness, 1).await.premise("the message arrives")?;
+    while_away(harness, &gate).await?;
+    ground.settled("group").await
+}
+
+/// Opens the gate while the broker is away.
+async fn while_away(harness: &Queues, gate: &Gate) -> Outcome {
+    harness.disturb(Disturbance::GoAway).await?;
+    gate.open();
+    sleep(Duration::from_millis(500)).await;
+    harness.disturb(Disturbance::ComeBack).await
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use infra_core::queue::{BatchHandler, Delivery, Disposition, Handler, names};
-use infra_core::{Error, Result, async_trait};
+use infra_core::{Backend, Error, Result, async_trait};
 use tokio::time::sleep;
 
 use super::Defect;
 use super::queue::{Shared, place_of};
+
+const FAR: Duration = Duration::from_secs(3600);
 
 type Turns = Mutex<HashMap<Option<u32>, Arc<tokio::sync::Mutex<()>>>>;
 
@@ -73,6 +75,14 @@ impl BrokenHandler {
         handling.catch_unwind().await.unwrap_or(Ok(Disposition::Ack))
     }
 
+    async fn is_away(&self) -> bool {
+        self.shared
+            .inner
+            .health()
+            .await
+            .is_err_and(|error| error.is_retryable())
+    }
+
     fn acknowledged(&self, delivery: &Delivery) {
         let mut notes = self.shared.notes();
         let again = !notes
@@ -103,6 +113,12 @@ impl Handler for BrokenHandler {
                 })
             }
             (Defect::ForgetsAdvice, Err(error)) => Err(Error::new(error.kind(), error.message().to_owned())),
+            (Defect::GivesUpOnLetters, Ok(Disposition::DeadLetter { .. })) if self.is_away().await => {
+                Ok(Disposition::Ack)
+            }
+            (Defect::ForgetsAcksWhileAway, Ok(Disposition::Ack)) if self.is_away().await => {
+                Ok(Disposition::Retry { after: FAR })
+            }
             (_, Ok(Disposition::Ack)) => {
                 self.acknowledged(delivery);
                 Ok(Disposition::Ack)
@@ -140,7 +156,15 @@ pub(super) struct BrokenBatches {
 #[async_trait]
 impl BatchHandler for BrokenBatches {
     async fn handle_batch(&self, deliveries: &[Delivery]) -> Result<Vec<Disposition>> {
-        let mut answers = self.inner.handle_batch(deliveries).await?;
+        let mut deliveries = deliveries.to_vec();
+        let backwards = self.shared.is(Defect::BatchesBackwards);
+        if backwards {
+            deliveries.reverse();
+        }
+        let mut answers = self.inner.handle_batch(&deliveries).await?;
+        if backwards {
+            answers.reverse();
+        }
         if self.shared.is(Defect::FillsUpAnswers) {
             answers.resize(deliveries.len(), Disposition::Ack);
         }

@@ -86,6 +86,12 @@ enum Defect {
     WrongPartition,
     SecondAckCountsForTheNext,
     DeclaresTransactions,
+    GivesUpOnLetters,
+    ForgetsAcksWhileAway,
+    AdministersAfterShutdown,
+    ShutdownIgnoresDeadline,
+    OnePartitionCountForAll,
+    BatchesBackwards,
 }
 
 #[test]
@@ -331,6 +337,32 @@ fn every_scenario_notices_its_defect_and_no_other() {
             DeclaresTransactions,
             "declares transactions that nobody can begin",
         ),
+        (
+            "MQ-068",
+            GivesUpOnLetters,
+            "acknowledges a message whose letter cannot be stored",
+        ),
+        (
+            "MQ-069",
+            ForgetsAcksWhileAway,
+            "forgets acknowledgements that it cannot pass on",
+        ),
+        (
+            "MQ-070",
+            AdministersAfterShutdown,
+            "describes topics after the shutdown of administration",
+        ),
+        (
+            "MQ-071",
+            ShutdownIgnoresDeadline,
+            "waits for handlers as long as they take in a shutdown",
+        ),
+        (
+            "MQ-072",
+            OnePartitionCountForAll,
+            "gives every topic the same number of partitions",
+        ),
+        ("MQ-073", BatchesBackwards, "hands out batches backwards"),
     ]
     .map(|(breaks, defect, words)| broken(breaks, defect, words));
     prove(conformance::queues::SCENARIOS, &breakages);

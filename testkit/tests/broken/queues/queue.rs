@@ -154,7 +154,12 @@ impl Backend for Queue {
         if before && self.0.is(Defect::RefusesSecondShutdown) {
             return self.0.inner.health().await;
         }
-        self.0.inner.shutdown(deadline).await
+        let longer = if self.0.is(Defect::ShutdownIgnoresDeadline) {
+            1000
+        } else {
+            1
+        };
+        self.0.inner.shutdown(deadline * longer).await
     }
 }
 
@@ -166,7 +171,10 @@ struct BrokenAdmin {
 
 #[async_trait]
 impl TopicAdmin for BrokenAdmin {
-    async fn create_topic(&self, topic: TopicSpec) -> Result<()> {
+    async fn create_topic(&self, mut topic: TopicSpec) -> Result<()> {
+        if self.shared.is(Defect::OnePartitionCountForAll) {
+            topic.partitions = None;
+        }
         match self.inner.create_topic(topic).await {
             Err(error)
                 if self.shared.is(Defect::CreatesTwice) && error.kind() == ErrorKind::AlreadyExists =>
@@ -240,6 +248,9 @@ impl Backend for BrokenAdmin {
     }
 
     async fn shutdown(&self, deadline: Duration) -> Result<()> {
+        if self.shared.is(Defect::AdministersAfterShutdown) {
+            return Ok(());
+        }
         self.inner.shutdown(deadline).await
     }
 }

@@ -1,5 +1,6 @@
 //! The behaviour of the in-process queue and, with it, of the consumer runtime.
 
+mod bounds;
 mod delivery;
 mod failure;
 mod ledger;
