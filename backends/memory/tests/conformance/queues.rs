@@ -46,8 +46,10 @@ async fn disturb(queue: MemoryQueue, disturbance: Disturbance) -> Result<bool, E
         // Every client of this process shares the one connection.
         Disturbance::GoAway | Disturbance::Disconnect { .. } => queue.faults().disconnect(),
         Disturbance::ComeBack | Disturbance::Reconnect { .. } => queue.faults().reconnect(),
+        Disturbance::LoseSessions => return Ok(queue.faults().lose_sessions() > 0),
         Disturbance::Restart => {
             queue.faults().disconnect();
+            queue.faults().lose_sessions();
             tokio::time::sleep(Duration::from_millis(200)).await;
             queue.faults().reconnect();
         }

@@ -175,3 +175,19 @@ pub async fn mq_071_shutdown_ends_at_its_deadline(harness: &Queues) -> Outcome {
     check_error!(ground.queue.health().await, ErrorKind::Closed, "health after it");
     Ok(())
 }
+
+/// A member whose session the broker has forgotten joins again by itself, and what it held is not lost.
+pub async fn mq_074_members_survive_the_loss_of_their_session(harness: &Queues) -> Outcome {
+    let (ground, begun, done) = (Ground::new(harness).await?, Seen::default(), Seen::default());
+    let slow = begun.taking(a_while(harness), &done);
+    let _member = ground.join("group", ground.plan(), slow).await?;
+    ground.send_numbers(0..5).await?;
+    begun.reach(harness, 1).await.premise("handling begins")?;
+    harness.disturb(Disturbance::LoseSessions).await?;
+    ground.send_stubbornly(ground.message("5")).await?;
+    done.until(harness, "what was sent before and after is handled", || {
+        done.distinct() == numbers(0..6)
+    })
+    .await?;
+    ground.settled("group").await
+}

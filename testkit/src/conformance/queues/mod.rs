@@ -104,6 +104,7 @@ macro_rules! queues {
                 mq_060_health_tells_whether_the_broker_is_there,
                 mq_067_nothing_is_declared_that_cannot_be_asked_for,
                 mq_071_shutdown_ends_at_its_deadline,
+                mq_074_members_survive_the_loss_of_their_session,
             }
             administration {
                 mq_051_a_topic_is_created_once,

@@ -92,6 +92,7 @@ enum Defect {
     ShutdownIgnoresDeadline,
     OnePartitionCountForAll,
     BatchesBackwards,
+    OutForGood,
 }
 
 #[test]
@@ -363,6 +364,11 @@ fn every_scenario_notices_its_defect_and_no_other() {
             "gives every topic the same number of partitions",
         ),
         ("MQ-073", BatchesBackwards, "hands out batches backwards"),
+        (
+            "MQ-074",
+            OutForGood,
+            "does not join again when its session was lost",
+        ),
     ]
     .map(|(breaks, defect, words)| broken(breaks, defect, words));
     prove(conformance::queues::SCENARIOS, &breakages);
@@ -389,8 +395,12 @@ async fn disturb(inner: MemoryQueue, queue: Queue, disturbance: Disturbance) -> 
     match disturbance {
         Disturbance::GoAway | Disturbance::Disconnect { .. } => faults.disconnect(),
         Disturbance::ComeBack => faults.reconnect(),
+        Disturbance::LoseSessions => {
+            queue.dies_of(Defect::OutForGood);
+            return Ok(faults.lose_sessions() > 0);
+        }
         Disturbance::Reconnect { .. } => {
-            queue.reconnected();
+            queue.dies_of(Defect::DeadAfterReconnect);
             faults.reconnect();
         }
         Disturbance::Restart => {

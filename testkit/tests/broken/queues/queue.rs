@@ -94,9 +94,9 @@ impl Queue {
         self.0.loses_next.store(loses, Ordering::SeqCst);
     }
 
-    pub(super) fn reconnected(&self) {
-        let dead = self.0.is(Defect::DeadAfterReconnect);
-        self.0.dead.store(dead, Ordering::SeqCst);
+    /// Hands out nothing any more, if this is its defect.
+    pub(super) fn dies_of(&self, defect: Defect) {
+        self.0.dead.fetch_or(self.0.is(defect), Ordering::SeqCst);
     }
 }
 
