@@ -24,7 +24,7 @@ pub const SCENARIOS: &[Scenario<dyn Database>] = crate::shards!(@list __conforma
 
 /// One test per scenario of SHARD: `conformance::shards!(make_database)`, or `conformance::shards!(make_database, every_mode)`.
 ///
-/// The fixture gives two empty databases or more, sharded as [`sharding`](crate::conformance::shards::sharding) says.
+/// The fixture gives two empty databases or more, sharded as [`sharding`] says.
 #[macro_export]
 macro_rules! shards {
     (@list $callback:ident $arguments:tt) => {
