@@ -96,14 +96,21 @@ crate::assert_object_safe!(Breaker, BreakerProvider);
 
 /// The default view of how a call ended: a failure counts, unless the fault is the caller's own.
 ///
-/// Cancellation and the kinds of [`ErrorKind::is_caller_fault`] are [`Outcome::Ignored`]: they say nothing about the health
-/// of the resource.
+/// Cancellation, the kinds of [`ErrorKind::is_caller_fault`] and calls after shutdown are [`Outcome::Ignored`]: they say nothing about
+/// the health of the resource.
 pub fn classify<T, E: Failure>(result: &Result<T, E>) -> Outcome {
     match result {
         Ok(_) => Outcome::Success,
-        Err(failure) if failure.kind().is_caller_fault() => Outcome::Ignored,
-        Err(_) => Outcome::Failure,
+        Err(failure) => outcome_of(failure.kind()),
     }
+}
+
+/// How a failure of this kind counts.
+pub(crate) fn outcome_of(kind: ErrorKind) -> Outcome {
+    if kind.is_caller_fault() || kind == ErrorKind::Closed {
+        return Outcome::Ignored;
+    }
+    Outcome::Failure
 }
 
 /// Calls through a breaker; implemented for every [`Breaker`].

@@ -39,6 +39,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use contract::outcome_of;
 pub use contract::{Breaker, BreakerExt, BreakerProvider, Force, State, classify};
 pub use observe::{Reason, Transition};
 pub use permit::{Outcome, Permit, Settlement, Ticket};

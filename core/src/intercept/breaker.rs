@@ -12,7 +12,7 @@ use crate::error::ErrorKind;
 /// Puts a circuit breaker in front of what it is wrapped around: one for each component and backend, named
 /// `"{component}.{backend}"` (`"cache.redis"`), unless it was told to have one [for each method](Self::per_method).
 ///
-/// Failures that are the caller's own count as nothing; so do calls that were cancelled or that panicked, whose permits are given
+/// Failures that are the caller's own count as nothing, a call after shutdown among them; so do calls that were cancelled or that panicked, whose permits are given
 /// back. Methods that wait by design are never slow, and a wait that is over is no failure. A probe of a half-open breaker is bounded by the breaker's policy.
 #[derive(Debug)]
 pub struct CircuitBreaking {
@@ -81,12 +81,11 @@ impl Interceptor for CircuitBreaking {
         let permit = Permit::resume(self.breaker(call), Ticket::from_bits(scope.state().number));
         let counts = match outcome.status() {
             Status::Ok => breaker::Outcome::Success,
-            Status::Err(failed) if failed.kind().is_caller_fault() => breaker::Outcome::Ignored,
             // The caller's time is over; that says nothing about the server. A contended lock must not stop all the others.
             Status::Err(failed) if call.method().waits() && failed.kind() == ErrorKind::Timeout => {
                 breaker::Outcome::Ignored
             }
-            Status::Err(_) => breaker::Outcome::Failure,
+            Status::Err(failed) => breaker::outcome_of(failed.kind()),
             // Dropping the permit gives the place back.
             Status::Cancelled | Status::Panicked => return Exit::Done,
         };

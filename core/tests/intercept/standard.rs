@@ -232,6 +232,19 @@ async fn a_wait_that_is_over_does_not_open_a_breaker() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn calls_after_shutdown_do_not_open_a_breaker() {
+    let provider = breakers(1);
+    let closed = || Step::Err(Error::closed("the client"));
+    let things = Stack::new()
+        .with(CircuitBreaking::new(provider.clone()))
+        .wrap_named("p", Puppet::new([closed(), closed()]));
+    for _ in 0..2 {
+        assert_eq!(things.read("k").await.unwrap_err().kind(), ErrorKind::Closed);
+    }
+    assert_eq!(provider.breaker("things.p").state(), State::Closed);
+}
+
 #[tokio::test]
 async fn breakers_can_be_one_for_each_method() {
     let provider = breakers(1);
