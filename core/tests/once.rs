@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use infra_core::config::Validate;
+use infra_core::intercept::{Retrying, Stack};
 use infra_core::once::{
     Once, OnceConfig, OnceExt, OnceOptions, OnceOutcome, OnceStatus, OnceStore, StoreOnce, Waiting,
 };
+use infra_core::retry::Policy;
 use infra_core::{Backend, Error, ErrorKind, Result};
 use infra_memory::MemoryOnceStore;
 use tokio::time::{Instant, sleep};
@@ -361,6 +363,27 @@ async fn a_short_absence_of_the_store_at_the_end_is_bridged_and_a_long_one_is_to
         (error.kind(), error.is_retryable()),
         (ErrorKind::OutcomeUnknown, false)
     );
+}
+
+/// A stack that repeats says when it has repeated enough, which is sooner than a claim ends.
+#[tokio::test(start_paused = true)]
+async fn a_short_absence_is_bridged_behind_a_stack_too() {
+    let store = MemoryOnceStore::new();
+    let stack = Stack::new().with(Retrying::new(Policy::development()));
+    let behind: Arc<dyn OnceStore> = stack.wrap(Arc::new(store.clone()) as Arc<dyn OnceStore>);
+    let once = StoreOnce::new(behind, OnceConfig::production()).expect("valid");
+    let outcome = once
+        .execute("k", options(), async {
+            store.go_away();
+            let store = store.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(400)).await;
+                store.come_back();
+            });
+            Ok(1)
+        })
+        .await;
+    assert_eq!(outcome.expect("stored"), OnceOutcome::Executed(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,7 +160,7 @@ impl StoreOnce {
                     "the work of key {key:?} was done, but perhaps not alone"
                 )));
             }
-            let may_pass = error.is_retryable() || error.kind() == ErrorKind::OutcomeUnknown;
+            let may_pass = error.may_pass() || error.kind() == ErrorKind::OutcomeUnknown;
             if !may_pass || attempt == STORE_ATTEMPTS || lease.is_lost() {
                 return Err(not_stored(key, error));
             }
