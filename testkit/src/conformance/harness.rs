@@ -44,13 +44,17 @@ impl<T: Subject + ?Sized> Harness<T> {
         })
     }
 
-    /// Connects one more client, called as the mode says. Each stands for one process; the first one is number 0.
+    /// Connects one more client, called as the mode says. Each stands for one process, which has a stack of its own: a breaker that one
+    /// of them opens stops no other. The first one is number 0.
     ///
     /// # Errors
     /// The backend's, as a [`Failure`].
     pub async fn client(&self) -> Result<Arc<T>, Failure> {
+        let number = self.clients.load(Ordering::Relaxed) as u64;
         let client = self.bare_client().await?;
-        Ok(T::behind(&self.stack, client))
+        let seed = self.setup.seed.wrapping_add(number);
+        let stack = self.mode.stack(seed, &self.recorder)?;
+        Ok(T::behind(&stack, client))
     }
 
     /// Connects one more client that is called directly whatever the mode is: for what a scenario does besides the behaviour it proves.
