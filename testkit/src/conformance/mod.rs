@@ -32,6 +32,7 @@ pub mod databases;
 pub mod elections;
 pub mod ids;
 pub mod locks;
+pub mod once;
 pub mod queues;
 pub mod rate_limits;
 pub mod retries;
@@ -39,8 +40,8 @@ pub mod searches;
 pub mod shards;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, databases, elections, ids, locks, queues, rate_limits, retries,
-    searches, shards,
+    breakers, check, check_eq, check_error, databases, elections, ids, locks, once, queues, rate_limits,
+    retries, searches, shards,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -77,6 +78,7 @@ pub const FAMILIES: &[Family] = &[
     family!(elections),
     family!(ids),
     family!(locks),
+    family!(once),
     family!(queues),
     family!(rate_limits),
     family!(retries),

@@ -6,6 +6,7 @@ mod elections;
 mod ids;
 mod lock_server;
 mod locks;
+mod once;
 mod queues;
 mod rate_limits;
 mod retries;
@@ -23,6 +24,7 @@ const PROVEN: &[&str] = &[
     elections::FAMILY,
     ids::FAMILY,
     locks::FAMILY,
+    once::FAMILY,
     queues::FAMILY,
     rate_limits::FAMILY,
     retries::FAMILY,

@@ -2,6 +2,7 @@
 
 mod elections;
 mod locks;
+mod once;
 mod queues;
 mod rate_limits;
 mod servers;

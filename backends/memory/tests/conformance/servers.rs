@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use infra_memory::{LockTable, MemoryCache, MemoryCoordinator};
+use infra_memory::{LockTable, MemoryCache, MemoryCoordinator, MemoryOnceStore};
 use infra_testkit::conformance::{Disturbance, Fixture, Probe};
 
 /// How long the invented owner of a stolen lock keeps it.
@@ -111,6 +111,40 @@ fn disturb_cache(server: &MemoryCache, clients: &Clients<MemoryCache>, disturban
                 .is_some();
         }
         other => return disturb_locks(server.lock_table(), &other),
+    }
+    true
+}
+
+/// A store of idempotent operations.
+pub(crate) fn once_store() -> Fixture<MemoryOnceStore> {
+    let server = MemoryOnceStore::new();
+    let clients = Clients::new();
+    let (connecting, connected) = (server.clone(), Arc::clone(&clients));
+    Fixture::in_process(move || {
+        let client = connecting.connect();
+        connected.add(&client);
+        async { Ok(Arc::new(client)) }
+    })
+    .on_disturbance(move |disturbance| {
+        let done = disturb_once_store(&server, &clients, &disturbance);
+        async move { Ok(done) }
+    })
+}
+
+fn disturb_once_store(
+    server: &MemoryOnceStore,
+    clients: &Clients<MemoryOnceStore>,
+    disturbance: &Disturbance,
+) -> bool {
+    let one = |number: &usize| clients.get(*number);
+    match disturbance {
+        Disturbance::GoAway => server.go_away(),
+        Disturbance::ComeBack => server.come_back(),
+        Disturbance::Disconnect { client } | Disturbance::Crash { client } => {
+            return one(client).map(|client| client.disconnect()).is_some();
+        }
+        Disturbance::Reconnect { client } => return one(client).map(|client| client.reconnect()).is_some(),
+        _ => return false,
     }
     true
 }
