@@ -3,6 +3,7 @@
 pub mod cancellation;
 pub mod conformance;
 mod infra;
+pub mod linearizability;
 pub mod models;
 pub mod servers;
 pub mod skipped;
