@@ -180,6 +180,9 @@ async fn what_no_call_has_met_is_told() {
     let error = faults.verify().unwrap_err().to_string();
     assert!(error.contains("nothing was called"), "{error}");
     assert!(things.read("k").await.is_ok());
+    faults.on("things.read").with_subject("j").nth(1, BROKEN);
+    // Endless, and named as methods are that were called: nothing is mistyped.
+    faults.on("things.*").with_subject("j").always(BROKEN);
     faults.on("things.read").with_subject("j").by_chance(1.0, BROKEN);
     faults.on("thing.*").always(BROKEN);
     faults.clear();

@@ -205,7 +205,8 @@ impl Faults {
         self.lock().plan.remaining()
     }
 
-    /// What was asked for, also if it was taken back since, and was not met by a single call.
+    /// What was asked for, also if it was taken back since, and was not met by a single call. What is endless (`always`, a chance)
+    /// counts only if nothing of its name was called before either: it may be there to prove that a call does not come.
     #[must_use]
     pub fn unused(&self) -> Vec<UnusedFault> {
         self.lock().plan.unused()

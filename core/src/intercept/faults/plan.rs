@@ -18,15 +18,22 @@ pub(super) struct Pattern {
 
 impl Pattern {
     pub(super) fn matches(&self, call: &Call<'_>) -> bool {
-        let method = call.method();
-        let named = self.label == EVERYTHING
-            || self.label == method.label()
-            || self.label.strip_suffix(".*") == Some(method.component());
-        named
+        self.names(call.method().label())
             && self
                 .subject
                 .as_deref()
                 .is_none_or(|subject| call.subject() == Some(subject))
+    }
+
+    /// Whether this method is meant, or one of its component, or all.
+    fn names(&self, method: &str) -> bool {
+        let component = || method.split('.').next();
+        self.label == EVERYTHING
+            || self.label == method
+            || self
+                .label
+                .strip_suffix(".*")
+                .is_some_and(|wanted| component() == Some(wanted))
     }
 }
 
@@ -63,10 +70,17 @@ impl Rule {
         }
     }
 
-    /// What to say of it when nothing has met it. A chance for everything names nothing that could be mistyped.
-    fn unused(&self) -> Option<UnusedFault> {
-        let is_general = matches!(self.course, Course::Chance { .. }) && self.pattern.label == EVERYTHING;
-        (!self.met && !is_general).then(|| UnusedFault {
+    /// What to say of it when nothing has met it. What is endless may wait for calls that a test proves not to come; then its
+    /// name is known from calls before it was asked for. A chance for everything names nothing that could be mistyped.
+    fn unused(&self, seen: &BTreeSet<&'static str>) -> Option<UnusedFault> {
+        let excused = match self.course {
+            Course::Script(_) | Course::Nth { .. } => false,
+            Course::Always(_) => seen.iter().any(|method| self.pattern.names(method)),
+            Course::Chance { .. } => {
+                self.pattern.label == EVERYTHING || seen.iter().any(|method| self.pattern.names(method))
+            }
+        };
+        (!self.met && !excused).then(|| UnusedFault {
             label: self.pattern.label.clone(),
             subject: self.pattern.subject.clone(),
         })
@@ -139,10 +153,13 @@ impl Plan {
     /// Takes back what was asked for under exactly this name and subject; everything, under none.
     pub(super) fn clear(&mut self, which: Option<&Pattern>) {
         let Self {
-            rules, taken_back, ..
+            rules,
+            taken_back,
+            seen,
+            ..
         } = self;
         let taken = rules.extract_if(.., |rule| which.is_none_or(|which| rule.pattern == *which));
-        let unused = taken.filter_map(|rule| rule.unused());
+        let unused = taken.filter_map(|rule| rule.unused(seen));
         taken_back.extend(unused);
         taken_back.truncate(MAX_TAKEN_BACK);
     }
@@ -152,7 +169,7 @@ impl Plan {
     }
 
     pub(super) fn unused(&self) -> Vec<UnusedFault> {
-        let waiting = self.rules.iter().filter_map(Rule::unused);
+        let waiting = self.rules.iter().filter_map(|rule| rule.unused(&self.seen));
         self.taken_back.iter().cloned().chain(waiting).collect()
     }
 
