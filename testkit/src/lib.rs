@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod calls;
 pub mod cancellation;
 pub mod conformance;
 mod infra;
@@ -11,5 +12,6 @@ pub mod tcp_proxy;
 pub mod time;
 mod unique;
 
-pub use infra::TestInfra;
+pub use calls::Calls;
+pub use infra::{ServerFaults, TestInfra};
 pub use unique::unique;

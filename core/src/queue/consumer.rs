@@ -281,6 +281,7 @@ impl Subscription {
 /// - A message is settled only after it was acknowledged or is safely in the dead-letter topic; what was not settled is
 ///   delivered again after a crash.
 /// - In-flight messages are bounded; fetching pauses at the bound.
+#[crate::intercept(component = "consumer")]
 #[async_trait]
 pub trait Consumer: Backend {
     /// Starts handling; returns as soon as the subscription stands.

@@ -1,5 +1,10 @@
 //! A full set of components in one line, all of which misbehave on command.
 
+mod consumer;
+mod server_faults;
+
+pub use server_faults::ServerFaults;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +24,9 @@ use infra_core::uid::{SnowflakeIds, UidConfig, UidProvider};
 use infra_memory::{MemoryCache, MemoryCoordinator, MemoryMeter, MemoryOnceStore, MemoryQueue};
 use tokio::time::Instant;
 
+use self::consumer::TestConsumer;
+use crate::calls::Calls;
+
 /// The instance under which a test's ids are made.
 const INSTANCE: u16 = 1;
 
@@ -26,6 +34,10 @@ const INSTANCE: u16 = 1;
 ///
 /// Everything is well until a fault is asked for. Components are made when the set is made; asking twice for one gives the
 /// same state. Must be made on a tokio runtime.
+///
+/// When it is dropped, it panics if a fault was asked for that no call has met, so that a mistyped name fails the test
+/// instead of testing nothing; see [`TestInfra::allow_unused_faults`]. When it is dropped because a test fails, it prints
+/// the seed of its chances.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
@@ -46,6 +58,9 @@ pub struct TestInfra {
     faults: Arc<Faults>,
     recorder: Arc<Recorder>,
     meter: Arc<MemoryMeter>,
+    /// The recorder and the faults alone.
+    inner: Stack,
+    /// The same behind what was put outside of them.
     stack: Stack,
     breakers: Arc<Breakers>,
     coordinator: MemoryCoordinator,
@@ -54,6 +69,7 @@ pub struct TestInfra {
     once_store: Arc<MemoryOnceStore>,
     ids: Arc<SnowflakeIds>,
     rules: BTreeMap<String, Rule>,
+    end: End,
 }
 
 impl Default for TestInfra {
@@ -88,6 +104,13 @@ impl TestInfra {
         self
     }
 
+    /// The same set, which does not mind faults that no call has met.
+    #[must_use]
+    pub fn allow_unused_faults(mut self) -> Self {
+        self.end.strict = false;
+        self
+    }
+
     /// The same set with one more rate-limit rule. A rule that was not added denies, as in production.
     #[must_use]
     pub fn with_rule(mut self, name: impl Into<String>, rule: Rule) -> Self {
@@ -113,7 +136,7 @@ impl TestInfra {
             .with_meter(self.meter.clone())
             .with_breakers(self.breakers.clone())
             .build()?;
-        self.stack = outer.with_stack(&self.stack);
+        self.stack = outer.with_stack(&self.inner);
         Ok(self)
     }
 
@@ -127,6 +150,12 @@ impl TestInfra {
     #[must_use]
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
+    }
+
+    /// What was called up to now, to be asserted on.
+    #[must_use]
+    pub fn calls(&self) -> Calls {
+        Calls::from(&*self.recorder)
     }
 
     /// The seed of the chances, to be printed when a test fails.
@@ -185,10 +214,27 @@ impl TestInfra {
 
     /// A member of the group `group` of the set's queue.
     ///
+    /// What it is given is recorded and can be hit by faults, as calls whose subject is the topic: `consumer.handle` around the
+    /// handler, then `consumer.ack`, `consumer.retry` or `consumer.dead_letter` for what the handler answered.
+    ///
+    /// | fault | of `consumer.handle` | of a settlement |
+    /// |---|---|---|
+    /// | `Err`, `Fail` | the handler does not run; the message is delivered again | it is lost; the message is delivered again |
+    /// | `Delay` | the message comes late | |
+    /// | `Hang` | the handler's timeout ends it | the same |
+    /// | `DropReply` | the handler ran; the message is delivered again | it stands |
+    /// | `Duplicate` | the handler runs twice | it stands |
+    /// | `Reorder` | a later delivery is handled first, of another key | |
+    /// | `Disconnect` | every member is put out of its group | the same |
+    ///
+    /// The stack of [`TestInfra::hardened`] is around `consumer.subscribe`, not around handlers, as in production.
+    ///
     /// # Errors
     /// [`Closed`](infra_core::ErrorKind::Closed) after the queue was shut down.
     pub async fn consumer(&self, group: &str) -> Result<Arc<dyn Consumer>> {
-        self.queue.consumer(group).await
+        let inner = self.queue.consumer(group).await?;
+        let consumer: Arc<dyn Consumer> = Arc::new(TestConsumer::new(inner, self.inner.clone()));
+        Ok(self.wrap(consumer))
     }
 
     /// The queue itself, without faults.
@@ -252,18 +298,50 @@ impl TestInfra {
             ids.expect("the default ids"),
             breakers.expect("the default breakers"),
         );
+        let (coordinator, queue) = (MemoryCoordinator::new(), Arc::new(MemoryQueue::new()));
+        server_faults::connect(&faults, &coordinator, &queue);
         Self {
+            end: End {
+                faults: Arc::clone(&faults),
+                strict: true,
+            },
             faults,
             recorder,
             meter: Arc::new(MemoryMeter::new()),
+            inner: stack.clone(),
             stack,
             breakers: Arc::new(breakers),
-            coordinator: MemoryCoordinator::new(),
+            coordinator,
             cache: Arc::new(MemoryCache::new()),
-            queue: Arc::new(MemoryQueue::new()),
+            queue,
             once_store: Arc::new(MemoryOnceStore::new()),
             ids: Arc::new(ids),
             rules: BTreeMap::new(),
+        }
+    }
+}
+
+/// What has to be said when a set is dropped.
+#[derive(Debug)]
+struct End {
+    faults: Arc<Faults>,
+    strict: bool,
+}
+
+impl Drop for End {
+    #[expect(
+        clippy::panic,
+        clippy::print_stderr,
+        reason = "the last moment at which a test can fail; and a seed is of no use unless it is seen"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.faults.seed();
+            eprintln!("if faults came by chance, TestInfra::seeded({seed}) draws them again");
+        } else if self.strict
+            && let Err(error) = self.faults.verify()
+        {
+            panic!("{error}; or say TestInfra::allow_unused_faults");
         }
     }
 }

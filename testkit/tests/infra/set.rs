@@ -1,5 +1,4 @@
 //! The set of fakes keeps what its documentation says.
-#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
