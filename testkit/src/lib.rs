@@ -9,6 +9,7 @@ pub mod models;
 pub mod servers;
 pub mod skipped;
 pub mod tcp_proxy;
+pub mod testing_a_service;
 pub mod time;
 mod unique;
 
