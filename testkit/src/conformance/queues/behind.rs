@@ -41,8 +41,7 @@ impl MessageQueue for BehindStack {
     }
 
     async fn consumer(&self, group: &str) -> Result<Arc<dyn Consumer>> {
-        // Consumers are not intercepted: what matters of them happens after the call, in handlers.
-        self.queue.consumer(group).await
+        Ok(self.stack.wrap(self.queue.consumer(group).await?))
     }
 
     async fn admin(&self) -> Result<Arc<dyn TopicAdmin>> {
