@@ -13,11 +13,11 @@ use super::state::Launch;
 /// Tells the packages' scripts not to start what they install.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs packages, all at once.
+/// Installs packages, all at once; `say` hears of it when it begins.
 ///
 /// # Errors
 /// Says which packages to install by hand where this is not possible: not root, or no `apt-get`.
-pub(super) fn install(packages: &[&str]) -> Result<()> {
+pub(super) fn install(packages: &[&str], say: &dyn Fn(&str)) -> Result<()> {
     let list = packages.join(" ");
     let Ok(apt) = find("apt-get") else {
         return Err(Problem::new(format!(
@@ -29,6 +29,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
             "not running as root; install it with: sudo apt-get install --no-install-recommends {list}"
         )));
     }
+    say(&format!("installing {list}"));
     let _quiet = Quiet::new()?;
     let apt_get = |arguments: &[&str]| {
         let launch = Launch::new(apt.clone(), arguments.iter().copied())

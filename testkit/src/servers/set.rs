@@ -302,8 +302,7 @@ fn all_up(
                     wanted.join(" ")
                 )));
             }
-            say(&format!("installing {}", wanted.join(" ")));
-            packages::install(&wanted)
+            packages::install(&wanted, say)
         })
     };
     let up = |recipe: &dyn Recipe| {
@@ -313,7 +312,7 @@ fn all_up(
                 if !install {
                     return Err(missing_programs(recipe, &cache, &problem));
                 }
-                packages::install(recipe.source().packages())
+                packages::install(recipe.source().packages(), say)
                     .map_err(|problem| missing_programs(recipe, &cache, &problem))?;
             }
         }
