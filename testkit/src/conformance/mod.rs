@@ -28,6 +28,7 @@ mod subject;
 mod verdict;
 
 pub mod breakers;
+pub mod config_centers;
 pub mod databases;
 pub mod elections;
 pub mod ids;
@@ -40,8 +41,8 @@ pub mod searches;
 pub mod shards;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, databases, elections, ids, locks, once, queues, rate_limits,
-    retries, searches, shards,
+    breakers, check, check_eq, check_error, config_centers, databases, elections, ids, locks, once, queues,
+    rate_limits, retries, searches, shards,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -74,6 +75,7 @@ impl Family {
 /// Every family.
 pub const FAMILIES: &[Family] = &[
     family!(breakers),
+    family!(config_centers),
     family!(databases),
     family!(elections),
     family!(ids),

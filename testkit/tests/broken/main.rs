@@ -1,6 +1,8 @@
 //! The proof that the conformance suite can fail: for each scenario a backend that is broken on purpose and fails exactly that one.
 
 mod breakers;
+mod config_centers;
+mod coordinator;
 mod databases;
 mod elections;
 mod ids;
@@ -20,6 +22,7 @@ use infra_testkit::conformance::FAMILIES;
 /// The families that have broken backends here; each has a test that calls `prove`.
 const PROVEN: &[&str] = &[
     breakers::FAMILY,
+    config_centers::FAMILY,
     databases::FAMILY,
     elections::FAMILY,
     ids::FAMILY,

@@ -1,0 +1,15 @@
+//! CONFIG on the coordinator of this process.
+
+use std::sync::Arc;
+
+use infra_core::Result;
+use infra_core::coordination::ConfigCenter;
+use infra_testkit::conformance::{self, Fixture, Setup};
+
+use crate::servers;
+
+pub(crate) async fn coordinator(_setup: Setup) -> Result<Fixture<dyn ConfigCenter>> {
+    Ok(servers::coordinator().map(|client| client as Arc<dyn ConfigCenter>))
+}
+
+conformance::config_centers!(coordinator, every_mode);
