@@ -39,10 +39,11 @@ pub mod rate_limits;
 pub mod retries;
 pub mod searches;
 pub mod shards;
+pub mod watches;
 
 pub use crate::{
     breakers, check, check_eq, check_error, config_centers, databases, elections, ids, locks, once, queues,
-    rate_limits, retries, searches, shards,
+    rate_limits, retries, searches, shards, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -86,4 +87,5 @@ pub const FAMILIES: &[Family] = &[
     family!(retries),
     family!(searches),
     family!(shards),
+    family!(watches),
 ];

@@ -35,6 +35,7 @@ fn disturb(server: &MemoryCoordinator, clients: &[MemoryCoordinator], disturbanc
         Disturbance::ComeBack => faults.come_back(),
         Disturbance::LoseSessions => faults.lose_sessions(),
         Disturbance::LoseHistory => faults.forget_history(),
+        Disturbance::CloseWatches { error } => faults.close_watches(&error),
         Disturbance::Disconnect { client } | Disturbance::Crash { client } => {
             clients[client].faults().disconnect();
         }

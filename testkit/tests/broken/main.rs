@@ -14,6 +14,7 @@ mod rate_limits;
 mod retries;
 mod searches;
 mod shards;
+mod watches;
 
 use std::collections::BTreeSet;
 
@@ -33,6 +34,7 @@ const PROVEN: &[&str] = &[
     retries::FAMILY,
     searches::FAMILY,
     shards::FAMILY,
+    watches::FAMILY,
 ];
 
 #[test]

@@ -1,5 +1,7 @@
 //! What tests do to an in-process coordinator: partitions, lost sessions, lost history.
 
+use infra_core::Error;
+
 use super::{MemoryCoordinator, Server, locked};
 
 /// Breaks an in-process coordinator on command, as networks and servers break real ones.
@@ -81,6 +83,12 @@ impl CoordinatorFaults<'_> {
     /// Does what [`CoordinatorFaults::forget_history`] does to the configuration alone.
     pub fn reset_config_watches(&self) {
         locked(&self.server().configuration).feed.forget();
+    }
+
+    /// Ends every open watch with this error, as a server does that takes a permission away. New ones can be opened.
+    pub fn close_watches(&self, error: &Error) {
+        locked(&self.server().registrations).feed.close_all(error);
+        locked(&self.server().configuration).feed.close_all(error);
     }
 
     /// Removes an instance behind its registration's back; it registers itself again. Whether it was there.

@@ -133,6 +133,13 @@ impl<T: Clone> Feed<T> {
         });
     }
 
+    /// Ends every watch with this error.
+    pub(super) fn close_all(&mut self, error: &Error) {
+        for follower in self.followers.drain(..) {
+            follower.sink.close(error.clone());
+        }
+    }
+
     /// Forgets all history and tells every watch so.
     pub(super) fn forget(&mut self) {
         self.history.clear();

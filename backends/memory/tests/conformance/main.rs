@@ -7,3 +7,4 @@ mod once;
 mod queues;
 mod rate_limits;
 mod servers;
+mod watches;

@@ -45,7 +45,13 @@ pub(crate) fn coordinator() -> Fixture<MemoryCoordinator> {
         let done = disturb_coordinator(&server, &clients, disturbance);
         async move { Ok(done) }
     })
-    .on_probe(move |probe| look_at_locks(looking.lock_table(), probe))
+    .on_probe(move |probe| match probe {
+        Probe::Watches => {
+            let (registry, configuration) = looking.faults().open_watches();
+            u64::try_from(registry + configuration).ok()
+        }
+        other => look_at_locks(looking.lock_table(), other),
+    })
 }
 
 fn disturb_coordinator(
@@ -60,6 +66,7 @@ fn disturb_coordinator(
         Disturbance::ComeBack => faults.come_back(),
         Disturbance::LoseSessions => faults.lose_sessions(),
         Disturbance::LoseHistory => faults.forget_history(),
+        Disturbance::CloseWatches { error } => faults.close_watches(&error),
         Disturbance::Disconnect { client } | Disturbance::Crash { client } => {
             return one(client).map(|client| client.faults().disconnect()).is_some();
         }
