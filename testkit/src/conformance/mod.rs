@@ -32,6 +32,7 @@ pub mod config_centers;
 pub mod databases;
 pub mod elections;
 pub mod ids;
+pub mod instance_ids;
 pub mod locks;
 pub mod once;
 pub mod queues;
@@ -42,8 +43,8 @@ pub mod shards;
 pub mod watches;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, config_centers, databases, elections, ids, locks, once, queues,
-    rate_limits, retries, searches, shards, watches,
+    breakers, check, check_eq, check_error, config_centers, databases, elections, ids, instance_ids, locks,
+    once, queues, rate_limits, retries, searches, shards, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -80,6 +81,7 @@ pub const FAMILIES: &[Family] = &[
     family!(databases),
     family!(elections),
     family!(ids),
+    family!(instance_ids),
     family!(locks),
     family!(once),
     family!(queues),

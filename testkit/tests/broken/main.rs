@@ -6,6 +6,7 @@ mod coordinator;
 mod databases;
 mod elections;
 mod ids;
+mod instance_ids;
 mod lock_server;
 mod locks;
 mod once;
@@ -27,6 +28,7 @@ const PROVEN: &[&str] = &[
     databases::FAMILY,
     elections::FAMILY,
     ids::FAMILY,
+    instance_ids::FAMILY,
     locks::FAMILY,
     once::FAMILY,
     queues::FAMILY,

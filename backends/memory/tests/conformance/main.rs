@@ -2,6 +2,7 @@
 
 mod config_centers;
 mod elections;
+mod instance_ids;
 mod locks;
 mod once;
 mod queues;

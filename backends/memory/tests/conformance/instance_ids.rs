@@ -1,0 +1,15 @@
+//! INSTANCE on the coordinator of this process.
+
+use std::sync::Arc;
+
+use infra_core::Result;
+use infra_core::coordination::InstanceIds;
+use infra_testkit::conformance::{self, Fixture, Setup};
+
+use crate::servers;
+
+pub(crate) async fn coordinator(_setup: Setup) -> Result<Fixture<dyn InstanceIds>> {
+    Ok(servers::coordinator().map(|client| client as Arc<dyn InstanceIds>))
+}
+
+conformance::instance_ids!(coordinator, every_mode);
