@@ -37,6 +37,7 @@ pub mod locks;
 pub mod once;
 pub mod queues;
 pub mod rate_limits;
+pub mod registries;
 pub mod retries;
 pub mod searches;
 pub mod shards;
@@ -44,7 +45,7 @@ pub mod watches;
 
 pub use crate::{
     breakers, check, check_eq, check_error, config_centers, databases, elections, ids, instance_ids, locks,
-    once, queues, rate_limits, retries, searches, shards, watches,
+    once, queues, rate_limits, registries, retries, searches, shards, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -86,6 +87,7 @@ pub const FAMILIES: &[Family] = &[
     family!(once),
     family!(queues),
     family!(rate_limits),
+    family!(registries),
     family!(retries),
     family!(searches),
     family!(shards),

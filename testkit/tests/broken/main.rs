@@ -12,6 +12,7 @@ mod locks;
 mod once;
 mod queues;
 mod rate_limits;
+mod registries;
 mod retries;
 mod searches;
 mod shards;
@@ -33,6 +34,7 @@ const PROVEN: &[&str] = &[
     once::FAMILY,
     queues::FAMILY,
     rate_limits::FAMILY,
+    registries::FAMILY,
     retries::FAMILY,
     searches::FAMILY,
     shards::FAMILY,

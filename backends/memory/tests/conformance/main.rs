@@ -7,5 +7,6 @@ mod locks;
 mod once;
 mod queues;
 mod rate_limits;
+mod registries;
 mod servers;
 mod watches;
