@@ -76,7 +76,10 @@ fn tests(servers: &mut Servers, scratch: &Path, skipped: &Path) -> Outcome {
     })?;
     environment.push(("INFRA_SKIPPED".to_owned(), skipped.display().to_string()));
     step("tests and documentation examples", || {
-        cargo(&["test", "--workspace", "--all-features"], &environment)
+        cargo(
+            &["test", "--workspace", "--all-features", "--no-fail-fast"],
+            &environment,
+        )
     })?;
     let data = scratch.join("replay").display().to_string();
     let replay = [
