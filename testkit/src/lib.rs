@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod adding_a_backend;
 mod calls;
 pub mod cancellation;
 pub mod conformance;

@@ -34,7 +34,8 @@ pub trait BackendFactory<T: ?Sized>: fmt::Debug + Send + Sync + 'static {
     /// Connects, checks the server, and returns the component.
     ///
     /// # Errors
-    /// Whatever keeps it from working, naming the address.
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for whatever [`check`](Self::check) finds, before any I/O; otherwise what
+    /// keeps it from working, naming the address.
     async fn open(&self, section: &Section, context: &OpenContext) -> Result<Arc<T>>;
 }
 
@@ -81,6 +82,7 @@ impl<F, C: BackendOptions> Opening<F, C> {
     fn options(section: &Section, profile: Profile) -> Result<C> {
         let mut options = section.options(&C::of(profile))?;
         options.take_url(&section.url)?;
+        options.check()?;
         Ok(options)
     }
 }
