@@ -34,6 +34,7 @@ pub mod elections;
 pub mod ids;
 pub mod instance_ids;
 pub mod locks;
+pub mod meters;
 pub mod once;
 pub mod queues;
 pub mod rate_limits;
@@ -45,7 +46,7 @@ pub mod watches;
 
 pub use crate::{
     breakers, check, check_eq, check_error, config_centers, databases, elections, ids, instance_ids, locks,
-    once, queues, rate_limits, registries, retries, searches, shards, watches,
+    meters, once, queues, rate_limits, registries, retries, searches, shards, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -84,6 +85,7 @@ pub const FAMILIES: &[Family] = &[
     family!(ids),
     family!(instance_ids),
     family!(locks),
+    family!(meters),
     family!(once),
     family!(queues),
     family!(rate_limits),

@@ -9,6 +9,7 @@ mod ids;
 mod instance_ids;
 mod lock_server;
 mod locks;
+mod meters;
 mod once;
 mod queues;
 mod rate_limits;
@@ -31,6 +32,7 @@ const PROVEN: &[&str] = &[
     ids::FAMILY,
     instance_ids::FAMILY,
     locks::FAMILY,
+    meters::FAMILY,
     once::FAMILY,
     queues::FAMILY,
     rate_limits::FAMILY,

@@ -4,6 +4,7 @@ mod config_centers;
 mod elections;
 mod instance_ids;
 mod locks;
+mod meters;
 mod once;
 mod queues;
 mod rate_limits;
