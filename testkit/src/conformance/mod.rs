@@ -42,11 +42,12 @@ pub mod registries;
 pub mod retries;
 pub mod searches;
 pub mod shards;
+pub mod stacks;
 pub mod watches;
 
 pub use crate::{
     breakers, check, check_eq, check_error, config_centers, databases, elections, ids, instance_ids, locks,
-    meters, once, queues, rate_limits, registries, retries, searches, shards, watches,
+    meters, once, queues, rate_limits, registries, retries, searches, shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -93,5 +94,6 @@ pub const FAMILIES: &[Family] = &[
     family!(retries),
     family!(searches),
     family!(shards),
+    family!(stacks),
     family!(watches),
 ];

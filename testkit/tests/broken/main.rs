@@ -17,6 +17,7 @@ mod registries;
 mod retries;
 mod searches;
 mod shards;
+mod stacks;
 mod watches;
 
 use std::collections::BTreeSet;
@@ -40,6 +41,7 @@ const PROVEN: &[&str] = &[
     retries::FAMILY,
     searches::FAMILY,
     shards::FAMILY,
+    stacks::FAMILY,
     watches::FAMILY,
 ];
 
