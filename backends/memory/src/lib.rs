@@ -9,9 +9,9 @@ mod once;
 mod queue;
 mod register;
 
-pub use cache::{MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
+pub use cache::{CacheFaults, MemoryCache, MemoryCacheConfig, MemoryCacheUsage};
 pub use coordinator::{CoordinatorFaults, MemoryCoordinator, MemoryCoordinatorConfig};
-pub use locks::{LockFaults, LockTable};
+pub use locks::LockTable;
 pub use meter::{HistogramReading, MemoryMeter};
 pub use once::{MemoryOnceConfig, MemoryOnceStore};
 pub use queue::{MemoryQueue, MemoryQueueConfig, Overflow, QueueFaults};

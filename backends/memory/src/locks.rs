@@ -3,7 +3,6 @@
 //! Used by every provider of this crate that offers [`Locks`](infra_core::coordination::Locks). It may touch tokio's
 //! clock and tasks, nothing else.
 
-mod faults;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,6 @@ use tokio::time::{Instant, sleep_until};
 use crate::link::Link;
 use table::{Grant, later};
 
-pub use faults::LockFaults;
 pub use table::LockTable;
 
 /// One client of a [`LockTable`]: acquires with its own limits, and gives everything back when it is shut down.
@@ -77,17 +75,7 @@ impl LockClient {
         &self.table
     }
 
-    /// Refuses when the server of the locks cannot be reached.
-    pub(crate) fn reach(&self) -> Result<()> {
-        self.link.reach()
-    }
-
-    /// What tests can break.
-    pub(crate) fn faults(&self) -> LockFaults<'_> {
-        LockFaults::of(&self.link)
-    }
-
-    #[cfg(test)]
+    /// The connection to the server of the locks.
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }

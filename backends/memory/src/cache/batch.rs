@@ -19,7 +19,7 @@ impl Scripts for MemoryCache {
             self.check_open()?;
             self.check_batch(&batch)?;
             let keys: Vec<String> = batch.keys().map(|key| self.prefixed(key).into_owned()).collect();
-            let guard = self.store.begin_batch(keys.iter().map(String::as_str));
+            let guard = self.reached()?.begin_batch(keys.iter().map(String::as_str));
             let (checked, worked) = keys.split_at(batch.checks.len());
             for (number, (check, key)) in batch.checks.iter().zip(checked).enumerate() {
                 if !holds(check, &guard.slot(key))? {

@@ -14,7 +14,7 @@ impl BloomContract for MemoryCache {
             let key = self.key(key)?;
             options.validate()?;
             let bytes = usize::try_from(Bloom::bytes_for(&options)).unwrap_or(usize::MAX);
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             if let Some((filter, _)) = slot.structure::<Bloom>()? {
                 let current = filter.lock().options;
                 if current == options {
@@ -28,7 +28,7 @@ impl BloomContract for MemoryCache {
                 )
                 .without_effect());
             }
-            self.store.check_fits(&key, bytes)?;
+            self.reached()?.check_fits(&key, bytes)?;
             slot.put_structure(Bloom::new(options));
             Ok(())
         })
@@ -38,7 +38,7 @@ impl BloomContract for MemoryCache {
         run("bloom_add", || {
             let key = self.key(key)?;
             self.limits().check_value("item", item.len())?;
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             let Some((filter, _)) = slot.structure::<Bloom>()? else {
                 return Err(Error::new(
                     ErrorKind::NotFound,

@@ -35,14 +35,14 @@ impl Hashes for MemoryCache {
         run("hash_set", || {
             let key = self.key(key)?;
             self.check_fields(fields)?;
-            set(&self.store.slot(&key), fields, |_, _| {})
+            set(&self.reached()?.slot(&key), fields, |_, _| {})
         })
     }
 
     async fn hash_delete(&self, key: &str, fields: &[&str]) -> Result<u64> {
         run("hash_delete", || {
             let key = self.key(key)?;
-            self.store.slot(&key).change(0, |hash: &mut Hash| {
+            self.reached()?.slot(&key).change(0, |hash: &mut Hash| {
                 let there = fields.iter().filter(|field| hash.remove(field).is_some());
                 Ok(there.count() as u64)
             })
@@ -60,7 +60,8 @@ impl Hashes for MemoryCache {
 
     async fn hash_len(&self, key: &str) -> Result<u64> {
         run("hash_len", || {
-            let found = self.store.look(&self.key(key)?, Hash::len);
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, Hash::len);
             Ok(found?.unwrap_or(0) as u64)
         })
     }
@@ -70,7 +71,7 @@ impl Hashes for MemoryCache {
             let key = self.key(key)?;
             self.limits().check_value("field name", field.len())?;
             let growth = field.len() + Hash::FIELD_BYTES + i64::MIN.to_string().len();
-            self.store.slot(&key).change(growth, |hash: &mut Hash| {
+            self.reached()?.slot(&key).change(growth, |hash: &mut Hash| {
                 let current = hash.fields().get(field).map_or(&b"0"[..], |number| number);
                 let sum = strings::add(current, difference)
                     .map_err(|error| error.context(format_args!("field {field:?} of key {key:?}")))?;

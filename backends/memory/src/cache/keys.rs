@@ -17,32 +17,32 @@ const CURSOR: &str = "after:";
 impl Keys for MemoryCache {
     async fn delete(&self, keys: &[&str]) -> Result<u64> {
         run("delete", || {
-            self.check_open()?;
-            for key in keys {
-                self.limits().check_key("key", key)?;
-            }
-            let there = keys
-                .iter()
-                .filter(|key| self.store.slot(&self.prefixed(key)).remove());
+            self.check_keys(keys)?;
+            let store = self.reached()?;
+            let there = keys.iter().filter(|key| store.slot(&self.prefixed(key)).remove());
             Ok(there.count() as u64)
         })
     }
 
     async fn exists(&self, key: &str) -> Result<bool> {
-        run("exists", || Ok(self.store.read(&self.key(key)?).is_some()))
+        run("exists", || {
+            let key = self.key(key)?;
+            Ok(self.reached()?.read(&key).is_some())
+        })
     }
 
     async fn expire(&self, key: &str, ttl: Ttl) -> Result<bool> {
         run("expire", || {
             let key = self.key(key)?;
             ttl.check(self.limits())?;
-            Ok(self.store.slot(&key).expire(deadline(ttl)))
+            Ok(self.reached()?.slot(&key).expire(deadline(ttl)))
         })
     }
 
     async fn ttl(&self, key: &str) -> Result<Option<Ttl>> {
         run("ttl", || {
-            Ok(self.store.read(&self.key(key)?).map(|entry| entry.ttl()))
+            let key = self.key(key)?;
+            Ok(self.reached()?.read(&key).map(|entry| entry.ttl()))
         })
     }
 
@@ -56,7 +56,7 @@ impl Keys for MemoryCache {
                 ));
             }
             let after = cursor.map(|cursor| self.cursor_key(prefix, cursor)).transpose()?;
-            Ok(self.page(prefix, after.as_deref(), limit))
+            self.page(prefix, after.as_deref(), limit)
         })
     }
 
@@ -69,12 +69,12 @@ impl Keys for MemoryCache {
                 ));
             }
             let prefix = self.prefixed(prefix);
-            let found: Vec<_> = self
-                .store
+            let store = self.reached()?;
+            let found: Vec<_> = store
                 .live_keys()
                 .filter(|key| key.starts_with(&*prefix))
                 .collect();
-            let there = found.iter().filter(|key| self.store.slot(key).remove());
+            let there = found.iter().filter(|key| store.slot(key).remove());
             Ok(there.count() as u64)
         })
     }
@@ -95,11 +95,11 @@ impl MemoryCache {
     }
 
     /// The `limit` least keys behind `after`. The order makes the cursor hold when keys come and go between pages.
-    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> ScanPage {
+    fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<ScanPage> {
         let prefix = self.prefixed(prefix);
         let mut least: BinaryHeap<Arc<Key>> = BinaryHeap::new();
         let mut more = false;
-        for key in self.store.live_keys() {
+        for key in self.reached()?.live_keys() {
             if !key.starts_with(&*prefix) || after.is_some_and(|after| **key <= *after) {
                 continue;
             }
@@ -115,6 +115,6 @@ impl MemoryCache {
             .map(|key| key[self.prefix.len()..].to_owned())
             .collect();
         let cursor = keys.last().filter(|_| more).map(|last| format!("{CURSOR}{last}"));
-        ScanPage::new(keys, cursor)
+        Ok(ScanPage::new(keys, cursor))
     }
 }

@@ -6,6 +6,7 @@ mod batch;
 mod bloom;
 mod config;
 mod due;
+mod faults;
 mod hashes;
 mod keys;
 mod locks;
@@ -30,11 +31,12 @@ use infra_core::config::Validate;
 use infra_core::{Backend, Error, Result};
 
 pub use config::MemoryCacheConfig;
+pub use faults::CacheFaults;
 use store::Store;
 
 use crate::BACKEND;
 use crate::link::Link;
-use crate::locks::{LockClient, LockFaults, LockTable};
+use crate::locks::{LockClient, LockTable};
 
 /// Runs one operation, and says where its error happened.
 #[inline]
@@ -164,10 +166,10 @@ impl MemoryCache {
         self.locks.table()
     }
 
-    /// What tests can break of the locks.
+    /// What tests can break of the connection between this client and the cache.
     #[must_use]
-    pub fn lock_faults(&self) -> LockFaults<'_> {
-        self.locks.faults()
+    pub fn faults(&self) -> CacheFaults<'_> {
+        CacheFaults::of(self.locks.link())
     }
 
     /// A view of the same keyspace in which every key begins with this cache's prefix, then `scope` and a colon.
@@ -226,6 +228,20 @@ impl MemoryCache {
         Ok(self.prefixed(key))
     }
 
+    /// Refuses a closed cache, and keys that it does not accept.
+    fn check_keys(&self, keys: &[&str]) -> Result<()> {
+        self.check_open()?;
+        keys.iter()
+            .try_for_each(|key| self.limits().check_key("key", key))
+    }
+
+    /// What is stored, if it can be reached. Arguments are checked before.
+    #[inline]
+    fn reached(&self) -> Result<&Store> {
+        self.locks.link().reach()?;
+        Ok(&self.store)
+    }
+
     #[inline]
     fn prefixed<'k>(&self, key: &'k str) -> Cow<'k, str> {
         if self.prefix.is_empty() {
@@ -258,7 +274,7 @@ impl Backend for MemoryCache {
     async fn health(&self) -> Result<()> {
         run("health", || {
             self.check_open()?;
-            self.locks.reach()
+            self.reached().map(drop)
         })
     }
 

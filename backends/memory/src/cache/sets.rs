@@ -15,21 +15,23 @@ impl Sets for MemoryCache {
         run("set_add", || {
             let key = self.key(key)?;
             self.check_members(members.iter())?;
-            add(&self.store.slot(&key), members, |_| {})
+            add(&self.reached()?.slot(&key), members, |_| {})
         })
     }
 
     async fn set_remove(&self, key: &str, members: &[Bytes]) -> Result<u64> {
         run("set_remove", || {
-            remove(&self.store.slot(&self.key(key)?), members, |_| {})
+            let key = self.key(key)?;
+            remove(&self.reached()?.slot(&key), members, |_| {})
         })
     }
 
     async fn set_members(&self, key: &str) -> Result<Vec<Bytes>> {
         run("set_members", || {
-            let found = self.store.look(&self.key(key)?, |set: &Set| {
-                set.members().iter().cloned().collect()
-            });
+            let key = self.key(key)?;
+            let found = self
+                .reached()?
+                .look(&key, |set: &Set| set.members().iter().cloned().collect());
             Ok(found?.unwrap_or_default())
         })
     }
@@ -45,7 +47,8 @@ impl Sets for MemoryCache {
 
     async fn set_len(&self, key: &str) -> Result<u64> {
         run("set_len", || {
-            let found = self.store.look(&self.key(key)?, Set::len);
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, Set::len);
             Ok(found?.unwrap_or(0) as u64)
         })
     }

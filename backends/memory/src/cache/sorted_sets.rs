@@ -15,7 +15,7 @@ impl SortedSets for MemoryCache {
         run("sorted_add", || {
             let key = self.key(key)?;
             self.check_scored(members)?;
-            add(&self.store.slot(&key), members, |_, _| {})
+            add(&self.reached()?.slot(&key), members, |_, _| {})
         })
     }
 
@@ -32,7 +32,7 @@ impl SortedSets for MemoryCache {
         run("sorted_range_by_score", || {
             let key = self.key(key)?;
             check_bounds(&range)?;
-            let found = self.store.look(&key, |set: &SortedSet| set.by_score(&range));
+            let found = self.reached()?.look(&key, |set: &SortedSet| set.by_score(&range));
             Ok(found?.unwrap_or_default())
         })
     }
@@ -40,7 +40,7 @@ impl SortedSets for MemoryCache {
     async fn sorted_remove(&self, key: &str, members: &[Bytes]) -> Result<u64> {
         run("sorted_remove", || {
             let key = self.key(key)?;
-            self.store.slot(&key).change(0, |set: &mut SortedSet| {
+            self.reached()?.slot(&key).change(0, |set: &mut SortedSet| {
                 let there = members.iter().filter(|member| set.remove(member).is_some());
                 Ok(there.count() as u64)
             })
@@ -49,13 +49,15 @@ impl SortedSets for MemoryCache {
 
     async fn sorted_remove_by_rank(&self, key: &str, range: RankRange) -> Result<u64> {
         run("sorted_remove_by_rank", || {
-            remove_by_rank(&self.store.slot(&self.key(key)?), range, |_| {})
+            let key = self.key(key)?;
+            remove_by_rank(&self.reached()?.slot(&key), range, |_| {})
         })
     }
 
     async fn sorted_len(&self, key: &str) -> Result<u64> {
         run("sorted_len", || {
-            let found = self.store.look(&self.key(key)?, SortedSet::len);
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, SortedSet::len);
             Ok(found?.unwrap_or(0) as u64)
         })
     }
@@ -64,7 +66,7 @@ impl SortedSets for MemoryCache {
         run("sorted_count", || {
             let key = self.key(key)?;
             check_bounds(&range)?;
-            let found = self.store.look(&key, |set: &SortedSet| set.count(&range));
+            let found = self.reached()?.look(&key, |set: &SortedSet| set.count(&range));
             Ok(found?.unwrap_or(0) as u64)
         })
     }

@@ -11,14 +11,17 @@ use super::{MemoryCache, run};
 #[async_trait]
 impl KeyValue for MemoryCache {
     async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        run("get", || self.store.string(&self.key(key)?))
+        run("get", || {
+            let key = self.key(key)?;
+            self.reached()?.string(&key)
+        })
     }
 
     async fn get_many(&self, keys: &[&str]) -> Result<Vec<Option<Bytes>>> {
         run("get_many", || {
-            keys.iter()
-                .map(|key| self.store.string(&self.key(key)?))
-                .collect()
+            self.check_keys(keys)?;
+            let store = self.reached()?;
+            keys.iter().map(|key| store.string(&self.prefixed(key))).collect()
         })
     }
 
@@ -32,7 +35,8 @@ impl KeyValue for MemoryCache {
     async fn set_many(&self, entries: &[(&str, Bytes)], ttl: Ttl) -> Result<Vec<Result<()>>> {
         run("set_many", || {
             self.check_open()?;
-            ttl.check(self.limits())
+            ttl.check(self.limits())?;
+            self.reached().map(drop)
         })?;
         let put = |(key, value): &(&str, Bytes)| run("set_many", || self.put(key, value.clone(), ttl));
         Ok(entries.iter().map(put).collect())
@@ -42,7 +46,7 @@ impl KeyValue for MemoryCache {
         run("set_if_absent", || {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             if slot.entry().is_some() {
                 return Ok(false);
             }
@@ -55,7 +59,7 @@ impl KeyValue for MemoryCache {
         run("get_set", || {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             let before = slot.string()?;
             slot.put_string(value, deadline(ttl))?;
             Ok(before.map(|(bytes, _)| bytes))
@@ -72,7 +76,7 @@ impl KeyValue for MemoryCache {
         run("compare_and_set", || {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             let current = slot.string()?.map(|(bytes, _)| bytes);
             let expected = match expected {
                 Expected::Absent => None,
@@ -90,7 +94,7 @@ impl KeyValue for MemoryCache {
     async fn compare_and_delete(&self, key: &str, expected: Bytes) -> Result<bool> {
         run("compare_and_delete", || {
             let key = self.key(key)?;
-            let slot = self.store.slot(&key);
+            let slot = self.reached()?.slot(&key);
             if slot.string()?.is_none_or(|(current, _)| current != expected) {
                 return Ok(false);
             }
@@ -101,7 +105,7 @@ impl KeyValue for MemoryCache {
     async fn incr_by(&self, key: &str, difference: i64) -> Result<i64> {
         run("incr_by", || {
             let key = self.key(key)?;
-            increment(&self.store.slot(&key), &key, difference)
+            increment(&self.reached()?.slot(&key), &key, difference)
         })
     }
 }
@@ -110,7 +114,7 @@ impl MemoryCache {
     fn put(&self, key: &str, value: Bytes, ttl: Ttl) -> Result<()> {
         let key = self.key(key)?;
         self.limits().check_value("value", value.len())?;
-        self.store.slot(&key).put_string(value, deadline(ttl))
+        self.reached()?.slot(&key).put_string(value, deadline(ttl))
     }
 
     fn check_value(&self, value: &Bytes, ttl: Ttl) -> Result<()> {

@@ -101,21 +101,17 @@ pub(crate) fn cache() -> Fixture<MemoryCache> {
 }
 
 fn disturb_cache(server: &MemoryCache, clients: &Clients<MemoryCache>, disturbance: Disturbance) -> bool {
-    let faults = server.lock_faults();
+    let faults = server.faults();
     let one = |number| clients.get(number);
     match disturbance {
         Disturbance::GoAway => faults.go_away(),
         Disturbance::ComeBack => faults.come_back(),
         Disturbance::LoseSessions => server.lock_table().expire_all(),
         Disturbance::Disconnect { client } | Disturbance::Crash { client } => {
-            return one(client)
-                .map(|client| client.lock_faults().disconnect())
-                .is_some();
+            return one(client).map(|client| client.faults().disconnect()).is_some();
         }
         Disturbance::Reconnect { client } => {
-            return one(client)
-                .map(|client| client.lock_faults().reconnect())
-                .is_some();
+            return one(client).map(|client| client.faults().reconnect()).is_some();
         }
         other => return disturb_locks(server.lock_table(), &other),
     }
