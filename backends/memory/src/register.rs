@@ -81,7 +81,8 @@ options!(
 /// Memory is nowhere and takes no parameters: anything beyond `memory://` is a mistake.
 fn nothing_but_the_scheme(url: &BackendUrl) -> Result<()> {
     url.check_params(&[])?;
-    if url.hosts().is_empty() && url.path().is_none() && url.user().is_none() {
+    url.check_no_credentials()?;
+    if url.hosts().is_empty() && url.path().is_none() {
         return Ok(());
     }
     Err(Error::invalid_config(

@@ -268,6 +268,21 @@ impl BackendUrl {
         )
     }
 
+    /// Refuses a user and a password, for a backend that knows none: they would be ignored, or taken for part of a file's name.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig).
+    pub fn check_no_credentials(&self) -> Result<()> {
+        if self.user.is_none() && self.password.is_none() {
+            return Ok(());
+        }
+        Err(Error::invalid_config(format!(
+            "a {}:// URL takes no user and no password; leave them out",
+            self.scheme
+        ))
+        .at("config", "", "parse"))
+    }
+
     /// The whole URL with its credentials, for a driver. Do not format it.
     #[must_use]
     pub fn expose(&self) -> Secret<String> {

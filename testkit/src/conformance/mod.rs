@@ -27,6 +27,7 @@ mod scenario;
 mod subject;
 mod verdict;
 
+pub mod backends;
 pub mod breakers;
 pub mod config_centers;
 pub mod databases;
@@ -46,8 +47,9 @@ pub mod stacks;
 pub mod watches;
 
 pub use crate::{
-    breakers, check, check_eq, check_error, config_centers, databases, elections, ids, instance_ids, locks,
-    meters, once, queues, rate_limits, registries, retries, searches, shards, stacks, watches,
+    backends, breakers, check, check_eq, check_error, config_centers, databases, elections, ids,
+    instance_ids, locks, meters, once, queues, rate_limits, registries, retries, searches, shards, stacks,
+    watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -79,6 +81,7 @@ impl Family {
 
 /// Every family.
 pub const FAMILIES: &[Family] = &[
+    family!(backends),
     family!(breakers),
     family!(config_centers),
     family!(databases),

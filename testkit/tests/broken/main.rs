@@ -1,5 +1,6 @@
 //! The proof that the conformance suite can fail: for each scenario a backend that is broken on purpose and fails exactly that one.
 
+mod backends;
 mod breakers;
 mod config_centers;
 mod coordinator;
@@ -26,6 +27,7 @@ use infra_testkit::conformance::FAMILIES;
 
 /// The families that have broken backends here; each has a test that calls `prove`.
 const PROVEN: &[&str] = &[
+    backends::FAMILY,
     breakers::FAMILY,
     config_centers::FAMILY,
     databases::FAMILY,

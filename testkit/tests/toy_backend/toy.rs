@@ -192,7 +192,8 @@ impl BackendOptions for ToyOptions {
 
     fn take_url(&mut self, url: &BackendUrl) -> Result<()> {
         url.check_params(&[])?;
-        if url.hosts().is_empty() && url.path().is_none() && url.user().is_none() {
+        url.check_no_credentials()?;
+        if url.hosts().is_empty() && url.path().is_none() {
             return Ok(());
         }
         Err(Error::invalid_config(

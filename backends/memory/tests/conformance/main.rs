@@ -1,5 +1,6 @@
 //! The conformance suite on the memory backend: directly, behind each interceptor, behind the standard stack, and with faults.
 
+mod backends;
 mod config_centers;
 mod elections;
 mod instance_ids;

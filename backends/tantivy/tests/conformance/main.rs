@@ -1,19 +1,4 @@
 //! The conformance suite on tantivy: directly, behind each interceptor, behind the standard stack, and with faults.
 
-use std::sync::Arc;
-
-use infra_core::Result;
-use infra_core::search::Search;
-use infra_tantivy::{TantivyConfig, TantivySearch};
-use infra_testkit::conformance::{self, Fixture, Setup};
-
-/// An engine in memory: clients of one run are one engine, which lives in one process.
-async fn tantivy(_setup: Setup) -> Result<Fixture<dyn Search>> {
-    let engine: Arc<dyn Search> = Arc::new(TantivySearch::open(TantivyConfig::development()).await?);
-    Ok(Fixture::server(move || {
-        let engine = Arc::clone(&engine);
-        async { Ok(engine) }
-    }))
-}
-
-conformance::searches!(tantivy, every_mode);
+mod backends;
+mod searches;
