@@ -4,6 +4,7 @@ pub mod adding_a_backend;
 mod calls;
 pub mod cancellation;
 pub mod conformance;
+pub mod fuzz;
 mod infra;
 pub mod linearizability;
 pub mod models;
