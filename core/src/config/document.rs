@@ -4,12 +4,10 @@ use std::path::Path;
 
 use config::{File, FileFormat, Source as _};
 
+use super::depth::{MAX_KEY_PARTS, MAX_YAML_INDENT, deep_toml_line, deep_yaml_line};
 use super::profile::Profile;
 use super::tree::{Kind, Node, Source};
 use crate::error::{Error, Result};
-
-/// Block structures nested deeper than this are refused before the YAML reader, which recurses, sees them.
-const MAX_YAML_INDENT: usize = 256;
 
 /// The format of a configuration document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,10 +74,17 @@ pub(super) fn parse(bytes: &[u8], format: Format, source: &Source) -> Result<Nod
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let kind = match format {
-        Format::Toml => FileFormat::Toml,
+        Format::Toml => {
+            if let Some(line) = deep_toml_line(text) {
+                return Err(malformed(format!(
+                    "line {line} has a key of more than {MAX_KEY_PARTS} parts"
+                )));
+            }
+            FileFormat::Toml
+        }
         Format::Json => FileFormat::Json,
         Format::Yaml => {
-            if let Some(line) = too_deep(text) {
+            if let Some(line) = deep_yaml_line(text) {
                 return Err(malformed(format!(
                     "line {line} is nested deeper than {MAX_YAML_INDENT} columns"
                 )));
@@ -138,14 +143,6 @@ pub(super) fn apply_profile(mut document: Node, profile: Profile) -> Result<Node
     })
 }
 
-/// The number of the first line whose block structure is nested too deep.
-fn too_deep(text: &str) -> Option<usize> {
-    let structure = |line: &str| line.len() - line.trim_start_matches([' ', '-', '?', ':']).len();
-    text.lines()
-        .position(|line| structure(line) > MAX_YAML_INDENT)
-        .map(|position| position + 1)
-}
-
 /// A parser's message on one line, without the excerpt of the document: it may show a password.
 fn without_excerpt(error: &config::ConfigError) -> String {
     let config::ConfigError::FileParse { cause, .. } = error else {
@@ -154,6 +151,14 @@ fn without_excerpt(error: &config::ConfigError) -> String {
     let message = cause.to_string();
     if message.contains("invalid type") {
         return "the top level must be a table".to_owned();
+    }
+    if message.contains("unsupported hash key") {
+        // The message shows the whole key, which is a table or a list with values of its own.
+        return "a key is a table or a list; quote it if it is meant as text".to_owned();
+    }
+    if let Some((_, place)) = message.rsplit_once("): duplicated key") {
+        // Where a quote is missing, a value is part of the key.
+        return format!("duplicated key{place}");
     }
     let lines: Vec<_> = message
         .lines()

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::collect;
+use super::depth::MAX_KEY_PARTS;
 use super::document::{self, Format};
 use super::problems::{Problems, Validate};
 use super::profile::Profile;
@@ -273,6 +274,16 @@ impl Variables {
                 problems.add(
                     "",
                     format!("environment variable {name}: a part of the name is empty"),
+                );
+                continue;
+            }
+            if keys.split("__").count() > MAX_KEY_PARTS {
+                let beginning: String = name.chars().take(40).collect();
+                problems.add(
+                    "",
+                    format!(
+                        "environment variable {beginning}…: its name has more than {MAX_KEY_PARTS} parts"
+                    ),
                 );
                 continue;
             }

@@ -49,6 +49,7 @@
 mod collect;
 mod compat;
 mod decode;
+mod depth;
 mod document;
 pub mod humane;
 mod loader;

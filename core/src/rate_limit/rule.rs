@@ -115,11 +115,14 @@ impl<'de> Deserialize<'de> for RuleFile {
             .as_object()
             .is_some_and(|fields| fields.values().all(serde_json::Value::is_object));
         if is_map {
-            serde_path_to_error::deserialize(value).map(Self::Map)
+            crate::json::decode_value_at(value).map(Self::Map)
         } else {
-            serde_path_to_error::deserialize(value).map(Self::One)
+            crate::json::decode_value_at(value).map(Self::One)
         }
-        .map_err(D::Error::custom)
+        .map_err(|(path, problem)| match path.as_str() {
+            "" => D::Error::custom(problem),
+            path => D::Error::custom(format_args!("{path}: {problem}")),
+        })
     }
 }
 
