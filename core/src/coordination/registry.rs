@@ -154,7 +154,7 @@ impl ServiceSnapshot {
 /// # Contract
 /// - A registration is a lease: renewed in the background and **made again by itself** after expiry, partition or restart of
 ///   the server, until it is deregistered or dropped.
-/// - Registering an id again replaces the instance; the earlier registration object can then no longer remove it.
+/// - Registering an id again replaces the instance; the earlier registration object can then no longer change or remove it.
 /// - Deregistering never touches another instance or service.
 /// - While the server is away, `discover` serves the last list known, where there is one.
 #[crate::intercept(component = "registry")]
@@ -173,6 +173,9 @@ pub trait Registry: Backend {
     async fn discover(&self, service: &str) -> Result<ServiceSnapshot>;
 
     /// Watches a service from just after `revision`, so that nothing since that snapshot is lost.
+    ///
+    /// A revision whose history is gone, or that this server never reached, begins with
+    /// [`Reset`](crate::watch::WatchEvent::Reset).
     #[call(idempotent)]
     async fn watch_service(&self, service: &str, revision: u64) -> Result<Watch<Instance>>;
 }
