@@ -2,21 +2,10 @@
 
 use infra_core::coordination::{Instance, InstanceState, Registry};
 
+use super::steps::{instance, live};
 use crate::conformance::{
-    Disturbance, Failure, Harness, Outcome, Premise, SLACK, check_eq, long_lease, over_within, short_lease,
+    Disturbance, Harness, Outcome, Premise, SLACK, check_eq, long_lease, over_within, short_lease,
 };
-
-fn instance(service: &str, port: u16) -> Instance {
-    Instance::new(service, "one", "host.example", port)
-}
-
-async fn live(registry: &dyn Registry, service: &str) -> Result<Vec<Instance>, Failure> {
-    let snapshot = registry
-        .discover(service)
-        .await
-        .premise("a service is discovered")?;
-    Ok(snapshot.instances)
-}
 
 /// An instance that was registered is discovered at once, by every client.
 pub async fn registry_001_a_registered_instance_is_discovered(harness: &Harness<dyn Registry>) -> Outcome {
@@ -112,6 +101,30 @@ pub async fn registry_009_a_draining_instance_stays_listed(harness: &Harness<dyn
         states,
         [InstanceState::Draining],
         "the states after the only instance began to drain"
+    );
+    Ok(())
+}
+
+/// Instances come in the order of their ids, whatever the order in which they registered.
+pub async fn registry_011_instances_are_ordered_by_id(harness: &Harness<dyn Registry>) -> Outcome {
+    let registry = harness.client().await?;
+    let (service, ttl) = (harness.name("service"), long_lease(&*registry));
+    let mut kept = Vec::new();
+    for (port, id) in ["b", "a", "c", "B", "10", "9"].into_iter().enumerate() {
+        let instance = Instance::new(&service, id, "host.example", 9_000 + port as u16);
+        kept.push(
+            registry
+                .register(instance, ttl)
+                .await
+                .premise("an instance is registered")?,
+        );
+    }
+    let listed = live(&*registry, &service).await?;
+    let ids: Vec<_> = listed.iter().map(|instance| instance.id.as_str()).collect();
+    check_eq!(
+        ids,
+        ["10", "9", "B", "a", "b", "c"],
+        "the ids of a service of six"
     );
     Ok(())
 }

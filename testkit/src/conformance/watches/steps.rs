@@ -1,5 +1,6 @@
 //! Opening a watch and reading from it.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -7,7 +8,7 @@ use infra_core::coordination::{ConfigCenter, ConfigEntry, WatchScope};
 use infra_core::watch::{Watch, WatchEvent};
 
 use crate::conformance::config_centers::steps::shown;
-use crate::conformance::{Failure, Harness, Outcome, Premise, SLACK, check};
+use crate::conformance::{Failure, Harness, Outcome, Premise, SLACK, Subject, check};
 
 /// How long nothing must come for the watch to be called silent.
 const QUIET: Duration = Duration::from_millis(200);
@@ -20,10 +21,10 @@ pub(crate) async fn watch_key(center: &dyn ConfigCenter, key: &str) -> Result<Wa
 }
 
 /// The next event.
-pub(crate) async fn next(
-    harness: &Harness<dyn ConfigCenter>,
-    watch: &mut Watch<ConfigEntry>,
-) -> Result<WatchEvent<ConfigEntry>, Failure> {
+pub(crate) async fn next<T: Subject + ?Sized, E>(
+    harness: &Harness<T>,
+    watch: &mut Watch<E>,
+) -> Result<WatchEvent<E>, Failure> {
     let event = harness
         .within(SLACK * 5, "the next event of a watch", watch.next())
         .await?;
@@ -45,7 +46,10 @@ pub(crate) async fn told(
 }
 
 /// Nothing comes.
-pub(crate) async fn silent(harness: &Harness<dyn ConfigCenter>, watch: &mut Watch<ConfigEntry>) -> Outcome {
+pub(crate) async fn silent<T: Subject + ?Sized, E: fmt::Debug>(
+    harness: &Harness<T>,
+    watch: &mut Watch<E>,
+) -> Outcome {
     harness.pass(QUIET).await;
     let event = futures_util::poll!(watch.next());
     check!(
