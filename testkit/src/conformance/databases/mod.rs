@@ -51,7 +51,8 @@ macro_rules! databases {
             }
             operations {
                 db_022_a_stream_gives_rows_as_they_come_and_its_connection_back,
-                db_023_an_exhausted_pool_is_a_timeout,
+                // Strict: repeated until the total deadline cuts an attempt short, the call ends with an error that cannot know.
+                db_023_an_exhausted_pool_is_a_timeout strict,
                 db_024_dropped_calls_give_their_connections_back,
                 db_025_many_rows_are_inserted_beyond_the_limits_of_one_statement,
                 db_026_a_batch_is_inserted_whole_or_not_at_all,
