@@ -36,7 +36,12 @@ impl KeyValue for MemoryCache {
         run("set_many", || {
             self.check_open()?;
             ttl.check(self.limits())?;
-            self.reached().map(drop)
+            // What is refused for itself is, whether the cache can be reached or not.
+            let good = |(key, value): &(&str, Bytes)| self.check_entry(key, value).is_ok();
+            if entries.iter().any(good) {
+                self.reached()?;
+            }
+            Ok(())
         })?;
         let put = |(key, value): &(&str, Bytes)| run("set_many", || self.put(key, value.clone(), ttl));
         Ok(entries.iter().map(put).collect())
@@ -112,9 +117,15 @@ impl KeyValue for MemoryCache {
 
 impl MemoryCache {
     fn put(&self, key: &str, value: Bytes, ttl: Ttl) -> Result<()> {
-        let key = self.key(key)?;
-        self.limits().check_value("value", value.len())?;
+        self.check_open()?;
+        self.check_entry(key, &value)?;
+        let key = self.prefixed(key);
         self.reached()?.slot(&key).put_string(value, deadline(ttl))
+    }
+
+    fn check_entry(&self, key: &str, value: &Bytes) -> Result<()> {
+        self.limits().check_key("key", key)?;
+        self.limits().check_value("value", value.len())
     }
 
     fn check_value(&self, value: &Bytes, ttl: Ttl) -> Result<()> {
