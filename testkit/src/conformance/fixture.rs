@@ -31,6 +31,7 @@ pub struct Setup {
 }
 
 type Connect<T> = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<T>>> + Send + Sync>;
+type ConnectScoped<T> = Arc<dyn Fn(Vec<String>) -> BoxFuture<'static, Result<Arc<T>>> + Send + Sync>;
 type Disturb = Arc<dyn Fn(Disturbance) -> BoxFuture<'static, Result<bool>> + Send + Sync>;
 type Look = Arc<dyn Fn(Probe) -> Option<u64> + Send + Sync>;
 type Teardown = Box<dyn FnOnce() -> BoxFuture<'static, Result<()>> + Send>;
@@ -58,6 +59,7 @@ type Teardown = Box<dyn FnOnce() -> BoxFuture<'static, Result<()>> + Send>;
 pub struct Fixture<T: ?Sized> {
     time: TimeControl,
     connect: Connect<T>,
+    connect_scoped: Option<ConnectScoped<T>>,
     disturb: Option<Disturb>,
     look: Option<Look>,
     teardown: Option<Teardown>,
@@ -90,10 +92,22 @@ impl<T: ?Sized + 'static> Fixture<T> {
         Self {
             time,
             connect: Arc::new(move || Box::pin(connect())),
+            connect_scoped: None,
             disturb: None,
             look: None,
             teardown: None,
         }
+    }
+
+    /// The same, with a way to connect a client whose keys lie in these scopes, the outermost first.
+    #[must_use]
+    pub fn on_scope<F, R>(mut self, connect: F) -> Self
+    where
+        F: Fn(Vec<String>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Arc<T>>> + Send + 'static,
+    {
+        self.connect_scoped = Some(Arc::new(move |scopes| Box::pin(connect(scopes))));
+        self
     }
 
     /// The same, with a way to make the server misbehave: `Ok(true)` when it was done, `Ok(false)` when it cannot be done here.
@@ -136,12 +150,20 @@ impl<T: ?Sized + 'static> Fixture<T> {
         T: Send + Sync,
     {
         let (connect, view) = (self.connect, Arc::new(view));
+        let scoped_view = Arc::clone(&view);
+        let connect_scoped = self.connect_scoped.map(|connect| -> ConnectScoped<U> {
+            Arc::new(move |scopes| {
+                let (connecting, view) = (connect(scopes), Arc::clone(&scoped_view));
+                Box::pin(async move { connecting.await.map(|client| view(client)) })
+            })
+        });
         Fixture {
             time: self.time,
             connect: Arc::new(move || {
                 let (connecting, view) = (connect(), Arc::clone(&view));
                 Box::pin(async move { connecting.await.map(|client| view(client)) })
             }),
+            connect_scoped,
             disturb: self.disturb,
             look: self.look,
             teardown: self.teardown,
@@ -156,6 +178,13 @@ impl<T: ?Sized + 'static> Fixture<T> {
 
     pub(super) fn connect(&self) -> BoxFuture<'static, Result<Arc<T>>> {
         (self.connect)()
+    }
+
+    pub(super) async fn connect_scoped(&self, scopes: Vec<String>) -> Option<Result<Arc<T>>> {
+        match &self.connect_scoped {
+            Some(connect) => Some(connect(scopes).await),
+            None => None,
+        }
     }
 
     pub(super) async fn disturb(&self, disturbance: Disturbance) -> Result<bool> {
@@ -178,6 +207,7 @@ impl<T: ?Sized> fmt::Debug for Fixture<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fixture")
             .field("time", &self.time)
+            .field("scopes", &self.connect_scoped.is_some())
             .field("disturbs", &self.disturb.is_some())
             .field("looks", &self.look.is_some())
             .finish_non_exhaustive()

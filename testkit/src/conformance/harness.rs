@@ -50,8 +50,28 @@ impl<T: Subject + ?Sized> Harness<T> {
     /// # Errors
     /// The backend's, as a [`Failure`].
     pub async fn client(&self) -> Result<Arc<T>, Failure> {
-        let number = self.clients.load(Ordering::Relaxed) as u64;
         let client = self.bare_client().await?;
+        self.behind_stack(client)
+    }
+
+    /// Connects one more client whose keys lie in these scopes, the outermost first, called as the mode says; or ends the scenario as
+    /// skipped where that cannot be done.
+    ///
+    /// # Errors
+    /// The backend's, as a [`Failure`]; or skipped.
+    pub async fn scoped_client(&self, scopes: &[&str]) -> Result<Arc<T>, Failure> {
+        let path = scopes.iter().map(|&scope| scope.to_owned()).collect();
+        let Some(connected) = self.fixture.connect_scoped(path).await else {
+            return Err(Failure::skipped(
+                "this fixture cannot connect into a scope; see Fixture::on_scope",
+            ));
+        };
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        self.behind_stack(connected?)
+    }
+
+    fn behind_stack(&self, client: Arc<T>) -> Result<Arc<T>, Failure> {
+        let number = self.clients.load(Ordering::Relaxed).saturating_sub(1) as u64;
         let seed = self.setup.seed.wrapping_add(number);
         let stack = self.mode.stack(seed, &self.recorder)?;
         Ok(T::behind(&stack, client))
