@@ -34,6 +34,7 @@ pub mod databases;
 pub mod elections;
 pub mod ids;
 pub mod instance_ids;
+pub mod key_values;
 pub mod locks;
 pub mod meters;
 pub mod once;
@@ -48,8 +49,8 @@ pub mod watches;
 
 pub use crate::{
     backends, breakers, check, check_eq, check_error, config_centers, databases, elections, ids,
-    instance_ids, locks, meters, once, queues, rate_limits, registries, retries, searches, shards, stacks,
-    watches,
+    instance_ids, key_values, locks, meters, once, queues, rate_limits, registries, retries, searches,
+    shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -88,6 +89,7 @@ pub const FAMILIES: &[Family] = &[
     family!(elections),
     family!(ids),
     family!(instance_ids),
+    family!(key_values),
     family!(locks),
     family!(meters),
     family!(once),

@@ -8,6 +8,7 @@ mod databases;
 mod elections;
 mod ids;
 mod instance_ids;
+mod key_values;
 mod lock_server;
 mod locks;
 mod meters;
@@ -34,6 +35,7 @@ const PROVEN: &[&str] = &[
     elections::FAMILY,
     ids::FAMILY,
     instance_ids::FAMILY,
+    key_values::FAMILY,
     locks::FAMILY,
     meters::FAMILY,
     once::FAMILY,

@@ -4,6 +4,7 @@ mod backends;
 mod config_centers;
 mod elections;
 mod instance_ids;
+mod key_values;
 mod locks;
 mod meters;
 mod once;

@@ -87,10 +87,17 @@ pub(crate) fn cache() -> Fixture<MemoryCache> {
     let server = MemoryCache::new();
     let clients = Clients::new();
     let (connecting, looking) = (server.clone(), server.clone());
-    let connected = Arc::clone(&clients);
+    let (connected, scoping, scoped) = (Arc::clone(&clients), server.clone(), Arc::clone(&clients));
     Fixture::in_process(move || {
         let client = connecting.connect();
         connected.add(&client);
+        async { Ok(Arc::new(client)) }
+    })
+    .on_scope(move |scopes| {
+        let client = scopes
+            .iter()
+            .fold(scoping.connect(), |client, scope| client.scoped(scope));
+        scoped.add(&client);
         async { Ok(Arc::new(client)) }
     })
     .on_disturbance(move |disturbance| {
