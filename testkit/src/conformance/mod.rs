@@ -35,6 +35,7 @@ pub mod elections;
 pub mod ids;
 pub mod instance_ids;
 pub mod key_values;
+pub mod loading;
 pub mod locks;
 pub mod meters;
 pub mod once;
@@ -49,8 +50,8 @@ pub mod watches;
 
 pub use crate::{
     backends, breakers, check, check_eq, check_error, config_centers, databases, elections, ids,
-    instance_ids, key_values, locks, meters, once, queues, rate_limits, registries, retries, searches,
-    shards, stacks, watches,
+    instance_ids, key_values, loading, locks, meters, once, queues, rate_limits, registries, retries,
+    searches, shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -90,6 +91,7 @@ pub const FAMILIES: &[Family] = &[
     family!(ids),
     family!(instance_ids),
     family!(key_values),
+    family!(loading),
     family!(locks),
     family!(meters),
     family!(once),

@@ -9,6 +9,7 @@ mod elections;
 mod ids;
 mod instance_ids;
 mod key_values;
+mod loading;
 mod lock_server;
 mod locks;
 mod meters;
@@ -36,6 +37,7 @@ const PROVEN: &[&str] = &[
     ids::FAMILY,
     instance_ids::FAMILY,
     key_values::FAMILY,
+    loading::FAMILY,
     locks::FAMILY,
     meters::FAMILY,
     once::FAMILY,

@@ -5,6 +5,7 @@ mod config_centers;
 mod elections;
 mod instance_ids;
 mod key_values;
+mod loading;
 mod locks;
 mod meters;
 mod once;
