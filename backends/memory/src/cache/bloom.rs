@@ -53,9 +53,8 @@ impl BloomContract for MemoryCache {
 
     async fn bloom_contains(&self, key: &str, item: &[u8]) -> Result<bool> {
         run("bloom_contains", || {
-            let found = self
-                .store
-                .look(&self.key(key)?, |filter: &Bloom| filter.contains(item));
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, |filter: &Bloom| filter.contains(item));
             Ok(found?.unwrap_or(false))
         })
     }

@@ -15,18 +15,18 @@ use super::{MemoryCache, run, strings};
 impl Hashes for MemoryCache {
     async fn hash_get(&self, key: &str, field: &str) -> Result<Option<Bytes>> {
         run("hash_get", || {
+            let key = self.key(key)?;
             let found = self
-                .store
-                .look(&self.key(key)?, |hash: &Hash| hash.fields().get(field).cloned());
+                .reached()?
+                .look(&key, |hash: &Hash| hash.fields().get(field).cloned());
             Ok(found?.flatten())
         })
     }
 
     async fn hash_get_all(&self, key: &str) -> Result<BTreeMap<String, Bytes>> {
         run("hash_get_all", || {
-            let found = self
-                .store
-                .look(&self.key(key)?, |hash: &Hash| hash.fields().clone());
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, |hash: &Hash| hash.fields().clone());
             Ok(found?.unwrap_or_default())
         })
     }
@@ -51,9 +51,10 @@ impl Hashes for MemoryCache {
 
     async fn hash_exists(&self, key: &str, field: &str) -> Result<bool> {
         run("hash_exists", || {
+            let key = self.key(key)?;
             let found = self
-                .store
-                .look(&self.key(key)?, |hash: &Hash| hash.fields().contains_key(field));
+                .reached()?
+                .look(&key, |hash: &Hash| hash.fields().contains_key(field));
             Ok(found?.unwrap_or(false))
         })
     }

@@ -38,9 +38,10 @@ impl Sets for MemoryCache {
 
     async fn set_contains(&self, key: &str, member: Bytes) -> Result<bool> {
         run("set_contains", || {
+            let key = self.key(key)?;
             let found = self
-                .store
-                .look(&self.key(key)?, |set: &Set| set.members().contains(&member));
+                .reached()?
+                .look(&key, |set: &Set| set.members().contains(&member));
             Ok(found?.unwrap_or(false))
         })
     }

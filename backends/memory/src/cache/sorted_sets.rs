@@ -21,9 +21,8 @@ impl SortedSets for MemoryCache {
 
     async fn sorted_range(&self, key: &str, range: RankRange) -> Result<Vec<Scored>> {
         run("sorted_range", || {
-            let found = self
-                .store
-                .look(&self.key(key)?, |set: &SortedSet| set.by_rank(range));
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, |set: &SortedSet| set.by_rank(range));
             Ok(found?.unwrap_or_default())
         })
     }
@@ -73,9 +72,8 @@ impl SortedSets for MemoryCache {
 
     async fn sorted_score(&self, key: &str, member: Bytes) -> Result<Option<f64>> {
         run("sorted_score", || {
-            let found = self
-                .store
-                .look(&self.key(key)?, |set: &SortedSet| set.score(&member));
+            let key = self.key(key)?;
+            let found = self.reached()?.look(&key, |set: &SortedSet| set.score(&member));
             Ok(found?.flatten())
         })
     }
