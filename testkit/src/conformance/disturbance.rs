@@ -67,6 +67,11 @@ pub enum Disturbance {
         /// How many deliveries.
         count: usize,
     },
+    /// Some other program stores a short text under this key of the cache: a string, in place of whatever is there.
+    StoreText {
+        /// Which key, as a client without a scope names it.
+        key: String,
+    },
     /// The backend's clock is moved by so many milliseconds, backwards when negative.
     StepClock {
         /// By how much.

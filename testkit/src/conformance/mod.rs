@@ -14,6 +14,7 @@ macro_rules! family {
     };
 }
 
+mod collections;
 mod disturbance;
 mod fixture;
 mod harness;
@@ -32,6 +33,7 @@ pub mod breakers;
 pub mod config_centers;
 pub mod databases;
 pub mod elections;
+pub mod hashes;
 pub mod ids;
 pub mod instance_ids;
 pub mod key_values;
@@ -44,14 +46,15 @@ pub mod rate_limits;
 pub mod registries;
 pub mod retries;
 pub mod searches;
+pub mod sets;
 pub mod shards;
 pub mod stacks;
 pub mod watches;
 
 pub use crate::{
-    backends, breakers, check, check_eq, check_error, config_centers, databases, elections, ids,
+    backends, breakers, check, check_eq, check_error, config_centers, databases, elections, hashes, ids,
     instance_ids, key_values, loading, locks, meters, once, queues, rate_limits, registries, retries,
-    searches, shards, stacks, watches,
+    searches, sets, shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -88,6 +91,7 @@ pub const FAMILIES: &[Family] = &[
     family!(config_centers),
     family!(databases),
     family!(elections),
+    family!(hashes),
     family!(ids),
     family!(instance_ids),
     family!(key_values),
@@ -100,6 +104,7 @@ pub const FAMILIES: &[Family] = &[
     family!(registries),
     family!(retries),
     family!(searches),
+    family!(sets),
     family!(shards),
     family!(stacks),
     family!(watches),

@@ -2,6 +2,7 @@
 
 mod backends;
 mod breakers;
+mod collections;
 mod config_centers;
 mod coordinator;
 mod databases;
@@ -31,6 +32,8 @@ use infra_testkit::conformance::FAMILIES;
 const PROVEN: &[&str] = &[
     backends::FAMILY,
     breakers::FAMILY,
+    collections::HASHES,
+    collections::SETS,
     config_centers::FAMILY,
     databases::FAMILY,
     elections::FAMILY,

@@ -3,6 +3,7 @@
 mod backends;
 mod config_centers;
 mod elections;
+mod hashes;
 mod instance_ids;
 mod key_values;
 mod loading;
@@ -13,4 +14,5 @@ mod queues;
 mod rate_limits;
 mod registries;
 mod servers;
+mod sets;
 mod watches;

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use infra_core::Ttl;
+use infra_core::cache::KeyValue;
 use infra_memory::{LockTable, MemoryCache, MemoryCoordinator, MemoryOnceStore};
 use infra_testkit::conformance::{Disturbance, Fixture, Probe};
 
@@ -101,8 +103,14 @@ pub(crate) fn cache() -> Fixture<MemoryCache> {
         async { Ok(Arc::new(client)) }
     })
     .on_disturbance(move |disturbance| {
-        let done = disturb_cache(&server, &clients, disturbance);
-        async move { Ok(done) }
+        let (server, clients) = (server.clone(), Arc::clone(&clients));
+        async move {
+            if let Disturbance::StoreText { key } = &disturbance {
+                server.set(key, "text".into(), Ttl::Never).await?;
+                return Ok(true);
+            }
+            Ok(disturb_cache(&server, &clients, disturbance))
+        }
     })
     .on_probe(move |probe| look_at_locks(looking.lock_table(), probe))
 }
