@@ -37,6 +37,7 @@ pub mod hashes;
 pub mod ids;
 pub mod instance_ids;
 pub mod key_values;
+pub mod limiters;
 pub mod loading;
 pub mod locks;
 pub mod meters;
@@ -53,8 +54,8 @@ pub mod watches;
 
 pub use crate::{
     backends, breakers, check, check_eq, check_error, config_centers, databases, elections, hashes, ids,
-    instance_ids, key_values, loading, locks, meters, once, queues, rate_limits, registries, retries,
-    searches, sets, shards, stacks, watches,
+    instance_ids, key_values, limiters, loading, locks, meters, once, queues, rate_limits, registries,
+    retries, searches, sets, shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -95,6 +96,7 @@ pub const FAMILIES: &[Family] = &[
     family!(ids),
     family!(instance_ids),
     family!(key_values),
+    family!(limiters),
     family!(loading),
     family!(locks),
     family!(meters),

@@ -10,6 +10,7 @@ mod elections;
 mod ids;
 mod instance_ids;
 mod key_values;
+mod limiters;
 mod loading;
 mod lock_server;
 mod locks;
@@ -40,6 +41,7 @@ const PROVEN: &[&str] = &[
     ids::FAMILY,
     instance_ids::FAMILY,
     key_values::FAMILY,
+    limiters::FAMILY,
     loading::FAMILY,
     locks::FAMILY,
     meters::FAMILY,

@@ -6,6 +6,7 @@ mod elections;
 mod hashes;
 mod instance_ids;
 mod key_values;
+mod limiters;
 mod loading;
 mod locks;
 mod meters;
