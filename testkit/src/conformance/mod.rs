@@ -46,6 +46,7 @@ pub mod queues;
 pub mod rate_limits;
 pub mod registries;
 pub mod retries;
+pub mod scripts;
 pub mod searches;
 pub mod sets;
 pub mod shards;
@@ -55,7 +56,7 @@ pub mod watches;
 pub use crate::{
     backends, breakers, check, check_eq, check_error, config_centers, databases, elections, hashes, ids,
     instance_ids, key_values, limiters, loading, locks, meters, once, queues, rate_limits, registries,
-    retries, searches, sets, shards, stacks, watches,
+    retries, scripts, searches, sets, shards, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -105,6 +106,7 @@ pub const FAMILIES: &[Family] = &[
     family!(rate_limits),
     family!(registries),
     family!(retries),
+    family!(scripts),
     family!(searches),
     family!(sets),
     family!(shards),

@@ -2,6 +2,7 @@
 
 mod backends;
 mod breakers;
+mod cache_server;
 mod collections;
 mod config_centers;
 mod coordinator;
@@ -20,6 +21,7 @@ mod queues;
 mod rate_limits;
 mod registries;
 mod retries;
+mod scripts;
 mod searches;
 mod shards;
 mod stacks;
@@ -50,6 +52,7 @@ const PROVEN: &[&str] = &[
     rate_limits::FAMILY,
     registries::FAMILY,
     retries::FAMILY,
+    scripts::FAMILY,
     searches::FAMILY,
     shards::FAMILY,
     stacks::FAMILY,

@@ -14,6 +14,7 @@ mod once;
 mod queues;
 mod rate_limits;
 mod registries;
+mod scripts;
 mod servers;
 mod sets;
 mod watches;

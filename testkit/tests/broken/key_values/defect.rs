@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use infra_core::cache::KeyValue;
 use infra_memory::MemoryCache;
-use infra_testkit::conformance::{Breakage, Disturbance, Fixture};
+use infra_testkit::conformance::{Breakage, Fixture};
 
 use super::cache::Client;
+use crate::cache_server;
 
 /// What is wrong with the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +64,8 @@ pub(crate) fn broken(breaks: &str, defect: Defect, words: &'static str) -> Break
 
 fn fixture(defect: Defect) -> Fixture<dyn KeyValue> {
     let server = MemoryCache::new();
-    let (connecting, scoping) = (server.clone(), server.clone());
-    let fixture = Fixture::in_process(move || {
-        let client = connecting.connect();
-        async { Ok(Arc::new(client)) }
-    });
-    let fixture = fixture.on_scope(move |scopes| {
+    let scoping = server.clone();
+    let fixture = cache_server::fixture(server.clone()).on_scope(move |scopes| {
         let forgotten = match defect {
             Defect::InnermostScopeOnly => scopes.len().saturating_sub(1),
             _ => 0,
@@ -78,18 +75,8 @@ fn fixture(defect: Defect) -> Fixture<dyn KeyValue> {
             .fold(scoping.connect(), |client, scope| client.scoped(scope));
         async { Ok(Arc::new(client)) }
     });
-    let disturbed = server.clone();
-    fixture
-        .on_disturbance(move |disturbance| {
-            match disturbance {
-                Disturbance::GoAway => disturbed.faults().go_away(),
-                Disturbance::ComeBack => disturbed.faults().come_back(),
-                _ => return std::future::ready(Ok(false)),
-            }
-            std::future::ready(Ok(true))
-        })
-        .map(move |inner: Arc<MemoryCache>| {
-            let client = Client::new(MemoryCache::clone(&inner), server.connect(), defect);
-            Arc::new(client) as Arc<dyn KeyValue>
-        })
+    fixture.map(move |inner| {
+        let client = Client::new(MemoryCache::clone(&inner), server.connect(), defect);
+        Arc::new(client) as Arc<dyn KeyValue>
+    })
 }
