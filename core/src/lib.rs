@@ -49,6 +49,7 @@ pub mod queue;
 pub mod rate_limit;
 pub mod retry;
 pub mod search;
+mod sync;
 pub mod telemetry;
 pub mod ttl;
 pub mod uid;

@@ -4,11 +4,9 @@
 //! exactly one author. Everything counted within a phase carries the generation: what belongs to an earlier phase is recognised
 //! and ignored, and nobody has to reset counters at the moment of a transition.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::contract::{Breaker, Force, State};
@@ -18,16 +16,18 @@ use super::policy::Policy;
 use super::window::{Totals, Window};
 use super::words::{Phase, Place, TaggedCount, TicketKind, Word};
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::{ArcSwap, Mutex};
 
-/// The most probes that may be out at once.
-pub(super) const MAX_PROBES: usize = 32;
+/// The most probes that may be out at once; fewer where every order of events is tried.
+pub(super) const MAX_PROBES: usize = if cfg!(all(test, interleave)) { 2 } else { 32 };
 
 /// The breaker of one name; see the module.
 #[derive(Debug)]
 pub(super) struct Machine {
     name: Arc<str>,
     started: Instant,
-    policy: ArcSwap<Policy>,
+    ruling: ArcSwap<Ruling>,
     /// [`Force`] in effect, as a number.
     forced: AtomicU8,
     /// What the operator and the policy ask for; `forced` follows from it.
@@ -36,8 +36,36 @@ pub(super) struct Machine {
     consecutive_failures: TaggedCount,
     successful_probes: TaggedCount,
     probes: [Place; MAX_PROBES],
-    window: Window,
     reporter: Reporter,
+}
+
+/// The policy in force, and the window that counts in steps of that policy's length: whoever still has an older policy writes
+/// into the older window, where steps of another length do no harm.
+#[derive(Debug)]
+struct Ruling {
+    policy: Arc<Policy>,
+    window: Arc<Window>,
+}
+
+impl Ruling {
+    fn new(policy: &Arc<Policy>) -> Self {
+        Self {
+            policy: Arc::clone(policy),
+            window: Arc::default(),
+        }
+    }
+
+    /// The one that follows. Only a window of another length starts afresh.
+    fn followed_by(&self, policy: &Arc<Policy>) -> Self {
+        let next = Self::new(policy);
+        if policy.window_length == self.policy.window_length {
+            return Self {
+                window: Arc::clone(&self.window),
+                ..next
+            };
+        }
+        next
+    }
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -75,9 +103,8 @@ impl Machine {
             consecutive_failures: TaggedCount::default(),
             successful_probes: TaggedCount::default(),
             probes: std::array::from_fn(|_| Place::default()),
-            window: Window::default(),
             reporter: Reporter::new(hub, name),
-            policy: ArcSwap::new(Arc::clone(&policy)),
+            ruling: ArcSwap::from_pointee(Ruling::new(&policy)),
         };
         machine.change_forces(|forces| forces.policy = policy.force);
         machine
@@ -89,19 +116,17 @@ impl Machine {
 
     /// Replaces the policy; phase, counts and probes stay. Only a window of another length starts afresh.
     pub(super) fn apply(&self, policy: &Arc<Policy>) {
-        let old = self.policy.swap(Arc::clone(policy));
-        if old.window_length != policy.window_length {
-            self.window.clear();
-        }
+        self.ruling.rcu(|old| old.followed_by(policy));
         self.change_forces(|forces| forces.policy = policy.force);
     }
 
     pub(super) fn counts(&self) -> Counts {
         let word = self.load();
-        let tick = Window::tick(self.started.elapsed(), self.policy.load().window_length);
+        let ruling = self.ruling.load();
+        let tick = Window::tick(self.started.elapsed(), ruling.policy.window_length);
         Counts {
             consecutive_failures: self.consecutive_failures.read(word.generation()),
-            window: self.window.totals(tick),
+            window: ruling.window.totals(tick),
         }
     }
 
@@ -141,7 +166,7 @@ impl Machine {
         }
         if to == Phase::Closed {
             // Old failures must not open it again. Calls that end in this very moment may be forgotten with them.
-            self.window.clear();
+            self.ruling.load().window.clear();
         }
         self.tell(from.phase().state(), to.state(), reason);
         true
@@ -175,17 +200,18 @@ impl Machine {
 
     /// Applies what time alone decides: the end of the time open, and probes that never ended.
     fn catch_up(&self, now: Instant) -> Word {
-        let policy = self.policy.load();
+        let ruling = self.ruling.load();
+        let policy = &ruling.policy;
         loop {
             let word = self.load();
             let ended = match word.phase() {
                 Phase::Closed => None,
-                Phase::Open if self.left_open(word, now, &policy).is_zero() => {
+                Phase::Open if self.left_open(word, now, policy).is_zero() => {
                     Some((Phase::HalfOpen, Reason::OpenStateTimeout))
                 }
                 Phase::Open => None,
                 Phase::HalfOpen => self
-                    .has_hung_probe(word, now, &policy)
+                    .has_hung_probe(word, now, policy)
                     .then_some((Phase::Open, Reason::ProbeTimedOut)),
             };
             let Some((to, reason)) = ended else { return word };
@@ -215,23 +241,26 @@ impl Machine {
         loop {
             let word = self.catch_up(now);
             let generation = word.generation();
-            let policy = self.policy.load();
+            let ruling = self.ruling.load();
+            let policy = &ruling.policy;
             match word.phase() {
                 Phase::Closed => return Ok(Permit::new(self, TicketKind::Counted { generation }.pack())),
-                Phase::Open => return Err(self.refused(self.left_open(word, now, &policy))),
+                Phase::Open => return Err(self.refused(self.left_open(word, now, policy))),
                 Phase::HalfOpen => {}
             }
             let places = (policy.half_open_max_probes as usize).min(MAX_PROBES);
-            let Some(place) = self.probes[..places]
+            let place = self.probes[..places]
                 .iter()
-                .position(|place| place.take(generation, self.millis(now)))
-            else {
-                return Err(self.saturated(places));
-            };
+                .position(|place| place.take(generation, self.millis(now)));
             if self.load().0 != word.0 {
-                self.probes[place].free(generation);
+                if let Some(place) = place {
+                    self.probes[place].free(generation);
+                }
                 continue;
             }
+            let Some(place) = place else {
+                return Err(self.saturated(places));
+            };
             let ticket = TicketKind::Probe { generation, place }.pack();
             return Ok(Permit::new(self, ticket).with_time_limit(policy.probe_timeout));
         }
@@ -263,16 +292,33 @@ impl Machine {
         .at("breaker", "local", "call")
     }
 
+    fn record(&self, kind: TicketKind, outcome: Outcome, elapsed: Duration, at: Instant) {
+        let failed = match outcome {
+            Outcome::Ignored => return,
+            Outcome::Success => false,
+            Outcome::Failure => true,
+        };
+        if self.effective_force() != Force::Auto {
+            return; // what it has counted stays as it is until it decides again
+        }
+        match kind {
+            TicketKind::Counted { generation } => self.record_call(generation, failed, elapsed, at),
+            TicketKind::Probe { generation, .. } => self.record_probe(generation, failed, elapsed, at),
+            TicketKind::Uncounted => {}
+        }
+    }
+
     /// The end of a call that was let through while closed.
     fn record_call(&self, generation: u32, failed: bool, elapsed: Duration, at: Instant) {
         let word = self.load();
         if word.phase() != Phase::Closed || word.generation() != generation {
             return; // it began before the last transition
         }
-        let policy = self.policy.load();
+        let ruling = self.ruling.load();
+        let policy = &ruling.policy;
         let slow = policy.slow_call_duration.is_some_and(|limit| elapsed >= limit);
         let tick = Window::tick(at.saturating_duration_since(self.started), policy.window_length);
-        self.window.record(tick, failed, slow);
+        ruling.window.record(tick, failed, slow);
         if failed {
             if self.consecutive_failures.increment(generation) >= policy.failure_threshold {
                 self.transition(word, Phase::Open, at, Reason::ConsecutiveFailures);
@@ -283,12 +329,13 @@ impl Machine {
         }
         // A call that was neither can only lower the shares.
         if failed || slow {
-            self.check_shares(word, tick, at, &policy);
+            self.check_shares(word, tick, at, &ruling);
         }
     }
 
-    fn check_shares(&self, word: Word, tick: u32, at: Instant, policy: &Policy) {
-        let totals = self.window.totals(tick);
+    fn check_shares(&self, word: Word, tick: u32, at: Instant, ruling: &Ruling) {
+        let policy = &ruling.policy;
+        let totals = ruling.window.totals(tick);
         if totals.calls < u64::from(policy.minimum_calls) {
             return;
         }
@@ -307,7 +354,8 @@ impl Machine {
         if word.phase() != Phase::HalfOpen || word.generation() != generation {
             return;
         }
-        let policy = self.policy.load();
+        let ruling = self.ruling.load();
+        let policy = &ruling.policy;
         if failed || policy.slow_call_duration.is_some_and(|limit| elapsed >= limit) {
             self.transition(word, Phase::Open, at, Reason::ProbeFailed);
         } else if self.successful_probes.increment(generation) >= policy.success_threshold {
@@ -326,7 +374,7 @@ impl Breaker for Machine {
             Force::Auto => {}
             Force::Closed => return Ok(Permit::new(self, TicketKind::Uncounted.pack())),
             Force::Open => {
-                let error = self.refused(self.policy.load().open_state_timeout);
+                let error = self.refused(self.ruling.load().policy.open_state_timeout);
                 return Err(error.context("held open by an operator or by its policy"));
             }
         }
@@ -340,26 +388,14 @@ impl Breaker for Machine {
 
     fn settle(&self, ticket: Ticket, settlement: Settlement) {
         let kind = TicketKind::unpack(ticket);
+        if let (Some(kind), Settlement::Recorded { outcome, elapsed, at }) = (kind, settlement) {
+            self.record(kind, outcome, elapsed, at);
+        }
+        // Only now: a probe that took the place while this one's failure is recorded would be out in the next phase too.
         if let Some(TicketKind::Probe { generation, place }) = kind
             && let Some(place) = self.probes.get(place)
         {
             place.free(generation);
-        }
-        let Settlement::Recorded { outcome, elapsed, at } = settlement else {
-            return;
-        };
-        let failed = match outcome {
-            Outcome::Ignored => return,
-            Outcome::Success => false,
-            Outcome::Failure => true,
-        };
-        if self.effective_force() != Force::Auto {
-            return; // what it has counted stays as it is until it decides again
-        }
-        match kind {
-            Some(TicketKind::Counted { generation }) => self.record_call(generation, failed, elapsed, at),
-            Some(TicketKind::Probe { generation, .. }) => self.record_probe(generation, failed, elapsed, at),
-            Some(TicketKind::Uncounted) | None => {}
         }
     }
 

@@ -28,6 +28,8 @@
 //! ```
 
 mod contract;
+#[cfg(all(test, interleave))]
+mod interleavings;
 mod machine;
 mod observe;
 mod permit;

@@ -130,7 +130,7 @@ pub(super) struct Reporter {
     hub: Arc<Hub>,
     gauge: Arc<dyn Gauge>,
     /// Held while a transition is told, so that the gauge ends on the newest state. Nobody takes it during a call.
-    telling: Mutex<()>,
+    telling: crate::sync::Mutex<()>,
 }
 
 impl Reporter {
@@ -140,7 +140,7 @@ impl Reporter {
         Self {
             hub,
             gauge,
-            telling: Mutex::new(()),
+            telling: crate::sync::Mutex::new(()),
         }
     }
 

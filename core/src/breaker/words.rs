@@ -3,11 +3,11 @@
 //! Layouts are private to the breaker. Milliseconds have 40 bits (34 years), generations 22: a call would have to outlive four
 //! million transitions to be taken for one of the current phase.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::contract::State;
 use super::permit::Ticket;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const MILLIS_BITS: u32 = 40;
 const MILLIS: u64 = (1 << MILLIS_BITS) - 1;
@@ -64,6 +64,12 @@ impl Word {
     }
 }
 
+/// Whether `one` began after `other`; generations start again from zero, so the nearer way round counts.
+const fn is_newer(one: u32, other: u32) -> bool {
+    let ahead = one.wrapping_sub(other) & GENERATION;
+    ahead != 0 && ahead <= GENERATION / 2
+}
+
 /// A count that belongs to one generation; read under another it is zero.
 #[derive(Debug, Default)]
 pub(super) struct TaggedCount(AtomicU64);
@@ -85,10 +91,13 @@ impl TaggedCount {
         Self::count(self.0.load(Ordering::Acquire), generation)
     }
 
-    /// Counts one more and returns the new count.
+    /// Counts one more and returns the new count; 0 when a later generation has counted already.
     pub(super) fn increment(&self, generation: u32) -> u32 {
         let mut current = self.0.load(Ordering::Acquire);
         loop {
+            if current as u32 != 0 && is_newer((current >> 32) as u32, generation) {
+                return 0;
+            }
             let next = Self::count(current, generation).saturating_add(1);
             match self.0.compare_exchange_weak(
                 current,
@@ -125,15 +134,25 @@ pub(super) struct Place(AtomicU64);
 impl Place {
     const TAKEN: u64 = 1 << 63;
 
-    fn belongs_to(word: u64, generation: u32) -> bool {
-        word & Self::TAKEN != 0 && (word >> MILLIS_BITS) as u32 & GENERATION == generation
+    const fn generation(word: u64) -> u32 {
+        (word >> MILLIS_BITS) as u32 & GENERATION
     }
 
-    /// Takes the place for a probe of `generation`, unless another one of that generation is in it.
+    fn belongs_to(word: u64, generation: u32) -> bool {
+        word & Self::TAKEN != 0 && Self::generation(word) == generation
+    }
+
+    /// Whether a probe of `generation` must leave it alone: one of that generation, or of a later one, is in it.
+    fn is_occupied(word: u64, generation: u32) -> bool {
+        Self::belongs_to(word, generation)
+            || (word & Self::TAKEN != 0 && is_newer(Self::generation(word), generation))
+    }
+
+    /// Takes the place for a probe of `generation`, unless another one of that or a later generation is in it.
     pub(super) fn take(&self, generation: u32, millis: u64) -> bool {
         let taken = Self::TAKEN | u64::from(generation & GENERATION) << MILLIS_BITS | (millis & MILLIS);
         let mut current = self.0.load(Ordering::Acquire);
-        while !Self::belongs_to(current, generation) {
+        while !Self::is_occupied(current, generation) {
             match self
                 .0
                 .compare_exchange_weak(current, taken, Ordering::AcqRel, Ordering::Acquire)

@@ -3,8 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,9 +16,11 @@ use super::quota::Quota;
 use crate::backend::Backend;
 use crate::capability::{Capabilities, Capability, Limits};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 const BACKEND: &str = "local";
-const SHARDS: usize = 64;
+const SHARDS: usize = if cfg!(all(test, interleave)) { 4 } else { 64 };
 /// Full buckets that are looked for when one is added, so that expiry costs each addition a little and nobody much.
 const EXPIRE_PER_ADDITION: usize = 4;
 /// The same when there is no room left.

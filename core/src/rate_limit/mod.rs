@@ -27,6 +27,8 @@ mod config;
 mod contract;
 mod decide;
 mod decision;
+#[cfg(all(test, interleave))]
+mod interleavings;
 mod key;
 mod limiter;
 mod local;

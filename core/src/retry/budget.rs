@@ -6,18 +6,18 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::config::{Problems, Validate, humane};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// One repetition costs this much; a first attempt deposits `ratio` of it.
 const TOKEN: i64 = 1_000;
-/// Deposits expire in steps of a tenth of the time to live.
-const SLOTS: usize = 10;
+/// Deposits expire in steps of a tenth of the time to live; of a half where every order of events is tried.
+const SLOTS: usize = if cfg!(all(test, interleave)) { 2 } else { 10 };
 
 /// How many repetitions all callers together may make.
 ///
@@ -164,15 +164,24 @@ impl Budget {
     /// Pays for one repetition; `false` when there is not enough.
     #[must_use = "a repetition that was not paid for must not be made"]
     pub fn withdraw(&self) -> bool {
+        self.withdraw_at(Instant::now())
+    }
+
+    /// Pays for one repetition, for callers that have just read the clock.
+    pub(super) fn withdraw_at(&self, now: Instant) -> bool {
         let Some(shared) = &self.shared else { return true };
-        let now = shared.generation();
+        let now = shared.generation_at(now);
         let slot = shared.slot(now);
         // Take first and look afterwards: of several that race, the last to take sees what all the others took.
-        slot.add(now, -TOKEN);
-        if shared.balance(now) >= 0 {
+        let taken_in = slot.add(now, -TOKEN);
+        // Two that take from different slots must not both read the other's as it was before.
+        fence(Ordering::SeqCst);
+        // What was taken must still have been there when the balance was read: a thread that is held up for a whole round
+        // finds its slot begun anew.
+        if shared.balance(now) >= 0 && slot.belongs_to(taken_in) {
             return true;
         }
-        slot.add(now, TOKEN);
+        slot.give_back(taken_in, TOKEN);
         false
     }
 
@@ -212,9 +221,10 @@ impl Shared {
         &self.slots[generation as usize % SLOTS]
     }
 
+    /// What is held at `now` and was written since, by threads that read the clock later.
     fn balance(&self, now: u32) -> i64 {
         let oldest = now.saturating_sub(SLOTS as u32 - 1);
-        let held: i64 = self.slots.iter().map(|slot| slot.read(oldest..=now)).sum();
+        let held: i64 = self.slots.iter().map(|slot| slot.read(oldest)).sum();
         self.reserve + held
     }
 }
@@ -224,7 +234,8 @@ impl Shared {
 struct Slot(AtomicU64);
 
 impl Slot {
-    fn add(&self, generation: u32, amount: i64) {
+    /// Adds an amount, and returns the generation that it counts for.
+    fn add(&self, generation: u32, amount: i64) -> u32 {
         let mut current = self.0.load(Ordering::SeqCst);
         loop {
             let (written, balance) = unpack(current);
@@ -239,15 +250,38 @@ impl Slot {
                 .0
                 .compare_exchange_weak(current, next, Ordering::SeqCst, Ordering::SeqCst)
             {
+                Ok(_) => return generation,
+                Err(seen) => current = seen,
+            }
+        }
+    }
+
+    fn belongs_to(&self, generation: u32) -> bool {
+        unpack(self.0.load(Ordering::SeqCst)).0 == generation
+    }
+
+    /// Adds an amount that was taken in `generation`, unless that is over: then nothing is missing any more.
+    fn give_back(&self, generation: u32, amount: i64) {
+        let mut current = self.0.load(Ordering::SeqCst);
+        loop {
+            let (written, balance) = unpack(current);
+            if written != generation {
+                return;
+            }
+            let next = pack(written, i64::from(balance) + amount);
+            match self
+                .0
+                .compare_exchange_weak(current, next, Ordering::SeqCst, Ordering::SeqCst)
+            {
                 Ok(_) => return,
                 Err(seen) => current = seen,
             }
         }
     }
 
-    fn read(&self, generations: std::ops::RangeInclusive<u32>) -> i64 {
+    fn read(&self, oldest: u32) -> i64 {
         let (written, balance) = unpack(self.0.load(Ordering::SeqCst));
-        if written != 0 && generations.contains(&written) {
+        if written != 0 && written >= oldest {
             i64::from(balance)
         } else {
             0

@@ -29,6 +29,8 @@
 
 mod attempts;
 mod budget;
+#[cfg(all(test, interleave))]
+mod interleavings;
 mod policy;
 mod run;
 

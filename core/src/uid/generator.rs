@@ -1,12 +1,12 @@
 //! The lock-free heart of snowflake ids: one word that only grows.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::config::UidConfig;
 use super::layout::{MAX_MILLIS, SEQUENCES, Tick};
 use crate::error::{Error, ErrorKind, Result, Retry};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Hands out ticks, each once, in increasing order, none before its time.
 ///

@@ -4,6 +4,8 @@ mod clock;
 mod config;
 mod contract;
 mod generator;
+#[cfg(all(test, interleave))]
+mod interleavings;
 mod layout;
 mod snowflake;
 mod uuids;

@@ -8,6 +8,7 @@
 )]
 
 mod dependencies;
+mod interleave;
 mod servers;
 mod steps;
 mod summary;
@@ -20,6 +21,8 @@ const USAGE: &str = "cargo xtask COMMAND
                  example's replay; stops the servers. As root it installs the servers' packages: --no-install does not.
                  --docker lets Docker run them.
   dependencies   only the dependency rule: core has no driver, backends do not depend on each other
+  interleave     the lock-free parts in every interleaving of their threads, as in `test`; with --long in many more of them
+                 (half an hour)
   bench          every benchmark, with its ratios (release build, several minutes)
 ";
 
@@ -35,6 +38,8 @@ fn main() -> ExitCode {
             steps::test(options)
         }
         ["dependencies"] => dependencies::check(),
+        ["interleave"] => interleave::run(false),
+        ["interleave", "--long"] => interleave::run(true),
         ["bench"] => steps::bench(),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

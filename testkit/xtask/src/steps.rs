@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::servers::{Servers, Variable};
-use crate::{dependencies, summary};
+use crate::{dependencies, interleave, summary};
 
 /// The corpus that the example's replay runs on.
 const SAMPLE: &str = "examples/message-service/sample.jsonl";
@@ -81,6 +81,7 @@ fn tests(servers: &mut Servers, scratch: &Path, skipped: &Path) -> Outcome {
             &environment,
         )
     })?;
+    step("interleavings of the lock-free parts", || interleave::run(false))?;
     let data = scratch.join("replay").display().to_string();
     let replay = [
         "run",
