@@ -135,6 +135,25 @@ mod tests {
         }
     }
 
+    infra_testkit::fuzz!(
+        /// What is read is written the same again, and any bytes may lie in a cache.
+        any_bytes_are_an_entry_or_none,
+        infra_testkit::fuzz::Start::new(&[
+            &[MARK, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9, b'{', b'}'][..],
+            &[MARK, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 9],
+            b"{}",
+        ]),
+        |input| {
+            let bytes = Bytes::copy_from_slice(input);
+            if let Some(envelope) = Envelope::decode(&bytes) {
+                assert_eq!(envelope.encode(), bytes);
+                for now in [0, envelope.refresh_from, envelope.fresh_until, u64::MAX] {
+                    envelope.age(now);
+                }
+            }
+        }
+    );
+
     #[test]
     fn an_entry_is_fresh_then_due_then_stale() {
         let envelope = Envelope {

@@ -167,3 +167,41 @@ async fn blocking<V: Send + 'static>(work: impl FnOnce() -> Result<V> + Send + '
         .with_source(error))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    infra_testkit::fuzz!(
+        /// A snapshot is read, or refused with the name of its file and without its values; what is read is written the same.
+        any_file_is_a_snapshot_or_is_refused,
+        infra_testkit::fuzz::Start::new(&[
+            r#"{"format":1,"scope":"prefix rules/","entries":[{"key":"rules/a","version":7,"value":"hunter2"}]}"#,
+            r#"{"format":2,"scope":"prefix rules/","entries":[]}"#,
+            r#"{"format":1,"scope":"key a","entries":[{"key":"a","version":"hunter2","value":1}]}"#,
+        ])
+        .with_inputs(1_000),
+        |input| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().join("snapshot.json");
+            fs::write(&path, input).expect("written");
+            match load(&path, "prefix rules/") {
+                Ok(entries) => {
+                    let entries: Vec<_> = entries.into_iter().flatten().collect();
+                    let document = Document {
+                        format: FORMAT,
+                        scope: "prefix rules/".to_owned(),
+                        entries: entries.iter().cloned().filter_map(Entry::of).collect(),
+                    };
+                    save(&path, &document).expect("written");
+                    let again = load(&path, "prefix rules/").expect("read back").expect("there");
+                    assert_eq!(format!("{again:?}"), format!("{entries:?}"));
+                }
+                Err(error) => {
+                    let told = format!("{error:?}");
+                    assert!(told.contains("snapshot.json") && !told.contains("hunter2"), "{told}");
+                }
+            }
+        }
+    );
+}
