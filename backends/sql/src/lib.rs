@@ -7,6 +7,8 @@ mod database;
 mod dialect;
 mod dsn;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod migrate;
 mod observe;
 mod register;

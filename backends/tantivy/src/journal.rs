@@ -141,7 +141,7 @@ impl Journal {
 }
 
 /// Reads all whole records; the second value is how many bytes they and the header take.
-fn decode(bytes: &[u8]) -> Result<(Vec<Record>, usize)> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<(Vec<Record>, usize)> {
     if bytes.len() < HEADER {
         return Ok((Vec::new(), 0));
     }

@@ -7,6 +7,8 @@ mod cursor;
 mod document;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod highlight;
 mod index;
 mod journal;

@@ -6,5 +6,7 @@ mod names;
 mod parse;
 mod render;
 
+#[cfg(test)]
+pub(crate) use lexer::{Token, TokenKind, tokens};
 pub(crate) use parse::{Mode, Parsed};
 pub(crate) use render::{Bound, Physical, bind};
