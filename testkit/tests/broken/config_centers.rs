@@ -1,11 +1,10 @@
 //! Configuration centres that are broken on purpose.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use infra_core::capability::Capabilities;
 use infra_core::coordination::{
     ConfigCenter, ConfigCenterExt, ConfigEntry, ConfigWrite, Version, WatchScope,
 };
@@ -15,6 +14,7 @@ use infra_memory::MemoryCoordinator;
 use infra_testkit::conformance::{self, Breakage, prove};
 
 use crate::coordinator;
+use crate::support::{backend_of_inner, locked};
 
 pub(crate) const FAMILY: &str = "config_centers";
 
@@ -110,10 +110,6 @@ struct Center {
     written: Mutex<BTreeSet<String>>,
     /// The versions at which keys were deleted.
     deleted: Mutex<HashMap<String, Version>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn not_found() -> Error {
@@ -252,21 +248,10 @@ fn internal(error: Error) -> Error {
     }
 }
 
-#[async_trait]
-impl Backend for Center {
-    fn backend(&self) -> &'static str {
-        "broken"
-    }
+backend_of_inner!(Center, shutdown = close);
 
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
+impl Center {
+    async fn close(&self, deadline: Duration) -> Result<()> {
         if self.is(Defect::TakesItsKeysAlong) {
             let written = std::mem::take(&mut *locked(&self.written));
             for key in written {

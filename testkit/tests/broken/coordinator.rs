@@ -1,9 +1,11 @@
 //! A coordinator that keeps the contract: what the broken ones wrap, one defect each.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use infra_memory::MemoryCoordinator;
 use infra_testkit::conformance::{Disturbance, Fixture, Probe};
+
+use crate::support::locked;
 
 /// One server, its clients in the order in which they connected, and what can be done to them.
 pub(crate) fn fixture(server: MemoryCoordinator) -> Fixture<MemoryCoordinator> {
@@ -11,14 +13,11 @@ pub(crate) fn fixture(server: MemoryCoordinator) -> Fixture<MemoryCoordinator> {
     let (connecting, connected, looking) = (server.clone(), Arc::clone(&clients), server.clone());
     Fixture::in_process(move || {
         let client = connecting.connect();
-        connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(client.clone());
+        locked(&connected).push(client.clone());
         async { Ok(Arc::new(client)) }
     })
     .on_disturbance(move |disturbance| {
-        let clients = clients.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let clients = locked(&clients).clone();
         let done = disturb(&server, &clients, disturbance);
         async move { Ok(done) }
     })

@@ -1,11 +1,10 @@
 //! Databases that are broken on purpose: SQLite with one defect.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use infra_core::capability::Capabilities;
 use infra_core::database::{
     BatchInsert, Database, Executed, MigrationReport, Migrations, Parameters, PoolStatus, Row, RowStream,
     Scatter, Statement, Transaction, TransactionOptions, Value,
@@ -13,6 +12,8 @@ use infra_core::database::{
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_sql::{SqlConfig, SqlDatabase};
 use infra_testkit::conformance::{self, Breakage, Fixture, prove};
+
+use crate::support::{backend_of_inner, locked};
 
 pub(crate) const FAMILY: &str = "databases";
 
@@ -217,7 +218,7 @@ impl Broken {
     }
 
     async fn flush(&self) -> Result<()> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let kept = locked(&self.kept).take();
         match kept {
             Some(statement) => self.inner.execute(statement).await.map(|_| ()),
             None => Ok(()),
@@ -337,21 +338,10 @@ fn shown(parameters: &Parameters) -> String {
     }
 }
 
-#[async_trait]
-impl Backend for Broken {
-    fn backend(&self) -> &'static str {
-        self.inner.backend()
-    }
+backend_of_inner!(Broken, shutdown = close);
 
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
+impl Broken {
+    async fn close(&self, deadline: Duration) -> Result<()> {
         if self.is(Defect::WorksAfterShutdown) {
             return Ok(());
         }
@@ -365,7 +355,7 @@ impl Database for Broken {
         self.flush().await?;
         let insert = statement.text().starts_with("insert");
         if self.is(Defect::WritesBehind) && insert && !self.wrote.swap(true, Ordering::Relaxed) {
-            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(statement);
+            *locked(&self.kept) = Some(statement);
             return Ok(Executed::new(1));
         }
         let statement = self.alter(statement);

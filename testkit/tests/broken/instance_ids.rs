@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use infra_core::capability::{Capabilities, Limits};
@@ -12,6 +12,8 @@ use infra_core::lease::{Lease, LeaseKeeper, LeaseOptions};
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_testkit::conformance::{self, Breakage, Disturbance, Fixture, Mode, play, prove};
 use tokio::time::Instant;
+
+use crate::support::locked;
 
 pub(crate) const FAMILY: &str = "instance_ids";
 
@@ -99,10 +101,6 @@ fn fixture(defect: Defect) -> Fixture<dyn InstanceIds> {
         let done = disturbed.disturb(disturbance);
         async move { Ok(done) }
     })
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Default)]

@@ -25,6 +25,7 @@ mod scripts;
 mod searches;
 mod shards;
 mod stacks;
+mod support;
 mod watches;
 
 use std::collections::BTreeSet;

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use infra_core::capability::Capabilities;
 use infra_core::search::{
     Document, FieldKind, Filter, IndexSchema, Paging, Query, RawPage, Search, Sort, SortBy, WriteOutcome,
 };
@@ -13,6 +12,8 @@ use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_tantivy::{TantivyConfig, TantivySearch};
 use infra_testkit::conformance::{self, Breakage, Fixture, prove};
 use serde_json::Value;
+
+use crate::support::{backend_of_inner, locked};
 
 pub(crate) const FAMILY: &str = "searches";
 
@@ -185,7 +186,7 @@ impl Broken {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.seen)
     }
 
     fn id(&self, id: &str) -> String {
@@ -288,21 +289,10 @@ impl Broken {
     }
 }
 
-#[async_trait]
-impl Backend for Broken {
-    fn backend(&self) -> &'static str {
-        self.inner.backend()
-    }
+backend_of_inner!(Broken, shutdown = close);
 
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
+impl Broken {
+    async fn close(&self, deadline: Duration) -> Result<()> {
         if self.is(Defect::WorksAfterShutdown) {
             return Ok(());
         }

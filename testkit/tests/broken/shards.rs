@@ -1,16 +1,16 @@
 //! Sharded databases that are broken on purpose: SQLite with one defect.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use infra_core::capability::Capabilities;
 use infra_core::database::{
     BatchInsert, Database, Executed, MigrationReport, Migrations, PoolStatus, Row, RowStream, Scatter,
     ShardingConfig, Statement, TableSharding, Transaction, TransactionOptions, Value,
 };
-use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
+use infra_core::{Error, ErrorKind, Result, async_trait};
 use infra_sql::{SqlConfig, SqlDatabase};
 use infra_testkit::conformance::{self, Breakage, Fixture, Setup, prove};
+
+use crate::support::backend_of_inner;
 
 pub(crate) const FAMILY: &str = "shards";
 
@@ -154,24 +154,7 @@ fn refused(why: &'static str) -> Error {
     Error::invalid_argument(why)
 }
 
-#[async_trait]
-impl Backend for Broken {
-    fn backend(&self) -> &'static str {
-        self.inner.backend()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
-        self.inner.shutdown(deadline).await
-    }
-}
+backend_of_inner!(Broken);
 
 #[async_trait]
 impl Database for Broken {

@@ -1,11 +1,10 @@
 //! Watches that are broken on purpose.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use infra_core::capability::Capabilities;
 use infra_core::coordination::{ConfigCenter, ConfigEntry, ConfigWrite, Version, WatchScope};
 use infra_core::watch::{self, Watch, WatchEvent, WatchSink};
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
@@ -14,6 +13,7 @@ use infra_testkit::conformance::{self, Breakage, prove};
 use tokio_util::sync::CancellationToken;
 
 use crate::coordinator;
+use crate::support::{backend_of_inner, locked};
 
 pub(crate) const FAMILY: &str = "watches";
 
@@ -195,24 +195,7 @@ impl Relay {
     }
 }
 
-#[async_trait]
-impl Backend for Center {
-    fn backend(&self) -> &'static str {
-        "broken"
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
-        self.inner.shutdown(deadline).await
-    }
-}
+backend_of_inner!(Center);
 
 #[async_trait]
 impl ConfigCenter for Center {
@@ -249,7 +232,7 @@ impl ConfigCenter for Center {
             defect => defect,
         };
         let dropped = {
-            let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut dropped = locked(&self.dropped);
             dropped.entry(scope.clone()).or_default().clone()
         };
         let relay = Relay {

@@ -1,7 +1,7 @@
 //! Memory's store of idempotent operations with one defect in front of it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,8 @@ use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_memory::MemoryOnceStore;
 use infra_testkit::conformance::{Breakage, Disturbance, Fixture};
 use tokio::time::{Instant, sleep_until};
+
+use crate::support::locked;
 
 /// What is wrong with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +90,6 @@ fn fixture(defect: Defect) -> Fixture<dyn OnceStore> {
                 defect,
             }) as Arc<dyn OnceStore>
         })
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the defects remember, for all clients.

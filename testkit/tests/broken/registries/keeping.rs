@@ -10,7 +10,8 @@ use infra_core::watch::{Watch, WatchEvent};
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_memory::MemoryCoordinator;
 
-use super::{Client, Common, Defect, locked};
+use super::{Client, Common, Defect};
+use crate::support::locked;
 
 /// Keeps a registration that keeps the contract, and does one thing wrong with it.
 #[derive(Debug)]

@@ -4,10 +4,9 @@ mod keeping;
 mod watching;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use infra_core::capability::Capabilities;
 use infra_core::coordination::{Instance, InstanceState, Registration, Registry, ServiceSnapshot};
 use infra_core::watch::Watch;
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
@@ -15,6 +14,7 @@ use infra_memory::MemoryCoordinator;
 use infra_testkit::conformance::{self, Breakage, prove};
 
 use crate::coordinator;
+use crate::support::{backend_of_inner, locked};
 use keeping::Keeper;
 
 pub(crate) const FAMILY: &str = "registries";
@@ -127,10 +127,6 @@ fn broken(breaks: &str, defect: Defect, words: &'static str) -> Breakage<dyn Reg
     })
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What all clients of one server share.
 #[derive(Debug)]
 struct Common {
@@ -183,21 +179,10 @@ impl Client {
     }
 }
 
-#[async_trait]
-impl Backend for Client {
-    fn backend(&self) -> &'static str {
-        "broken"
-    }
+backend_of_inner!(Client, shutdown = close);
 
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn health(&self) -> Result<()> {
-        self.inner.health().await
-    }
-
-    async fn shutdown(&self, deadline: Duration) -> Result<()> {
+impl Client {
+    async fn close(&self, deadline: Duration) -> Result<()> {
         self.inner.shutdown(deadline).await?;
         let left = std::mem::take(&mut *locked(&self.registered));
         for (instance, ttl) in left.into_iter().filter(|_| self.is(Defect::LeavesItsInstances)) {

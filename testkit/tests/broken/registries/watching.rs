@@ -9,7 +9,8 @@ use infra_core::watch::{self, Watch, WatchEvent, WatchSink};
 use infra_core::{Backend, Error, ErrorKind, Result};
 use infra_memory::MemoryCoordinator;
 
-use super::{Client, Common, Defect, locked};
+use super::{Client, Common, Defect};
+use crate::support::locked;
 
 /// Wider than any scenario writes.
 const WIDE: usize = 100_000;
