@@ -1,7 +1,8 @@
 //! Ids that are broken on purpose.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, UNIX_EPOCH};
 
 use infra_core::coordination::InstanceId;
@@ -10,6 +11,8 @@ use infra_core::{Error, ErrorKind, Result};
 use infra_testkit::conformance::ids::MakesIds;
 use infra_testkit::conformance::{self, Breakage, Fixture, prove};
 use uuid::Uuid;
+
+use crate::support::locked;
 
 pub(crate) const FAMILY: &str = "ids";
 
@@ -101,6 +104,9 @@ impl MakesIds for Maker {
             clock,
             last: Mutex::default(),
             racy: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
+            reading: Mutex::default(),
+            read: Condvar::new(),
         }))
     }
 }
@@ -124,17 +130,23 @@ struct Plain {
     clock: Arc<dyn Clock>,
     last: Mutex<Last>,
     racy: AtomicU64,
+    calls: AtomicU64,
+    /// Who has read its last id and not written it, and which id it makes of it.
+    reading: Mutex<Option<(ThreadId, u64)>>,
+    read: Condvar,
 }
 
 const SEQUENCES: u64 = 4096;
 
+/// More calls than any scenario makes that has one thread.
+const ALONE: u64 = 20_000;
+
+/// How long a thread may not run on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 impl Plain {
     fn is(&self, defect: Defect) -> bool {
         self.defect == defect
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now(&self) -> u64 {
@@ -151,20 +163,30 @@ impl Plain {
         id as i64
     }
 
-    /// The next millisecond and sequence, by way of an atomic that is read and written apart.
+    /// The next millisecond and sequence, by way of a number that is read and written in two steps.
     fn race(&self) -> i64 {
         let floor = self.now() * SEQUENCES;
-        let next = (self.racy.load(Ordering::SeqCst) + 1).max(floor);
-        if next.is_multiple_of(64) {
-            std::thread::yield_now();
+        let mut next = (self.racy.load(Ordering::SeqCst) + 1).max(floor);
+        let thread = std::thread::current().id();
+        let mut reading = locked(&self.reading);
+        if self.calls.fetch_add(1, Ordering::SeqCst) == ALONE {
+            // Between its steps it waits for another thread, instead of for luck.
+            *reading = Some((thread, next));
+            let met = self
+                .read
+                .wait_timeout_while(reading, PATIENCE, |reading| reading.is_some());
+            drop(met.unwrap_or_else(PoisonError::into_inner));
+        } else if let Some((_, same)) = reading.take_if(|(other, _)| *other != thread) {
+            next = same;
+            self.read.notify_all();
         }
         self.racy.store(next, Ordering::SeqCst);
         self.id(next / SEQUENCES, next % SEQUENCES)
     }
 
     fn wait_until(&self, millis: u64) {
-        while self.now() < millis {
-            self.clock.pause(Duration::from_millis(millis - self.now()));
+        while let Some(wait) = millis.checked_sub(self.now()).filter(|wait| *wait > 0) {
+            self.clock.pause(Duration::from_millis(wait));
         }
     }
 
@@ -243,14 +265,14 @@ impl UidProvider for Plain {
             }
             return Ok(self.race());
         }
-        self.one(&mut self.lock())
+        self.one(&mut locked(&self.last))
     }
 
     fn snowflakes(&self, count: usize) -> Result<Vec<i64>> {
         if count as u64 > SEQUENCES + u64::from(self.is(Defect::AllowsOneMore)) {
             return Err(Error::invalid_argument("too many at once"));
         }
-        let mut last = self.lock();
+        let mut last = locked(&self.last);
         // Several at once are right: they begin with a millisecond of their own.
         if self.is(Defect::SequenceRunsOn) || self.is(Defect::GivesTwiceAMillisecond) {
             last.sequence = SEQUENCES - 1;
