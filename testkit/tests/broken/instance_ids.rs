@@ -51,6 +51,7 @@ fn every_scenario_notices_its_defect_and_no_other() {
             broken("INSTANCE-013", Defect::OpenAfterShutdown, "leases numbers after shutdown"),
             broken("INSTANCE-014", Defect::RenewsAfterShutdown, "goes on renewing after shutdown"),
             broken("INSTANCE-015", Defect::AwayIsInternal, "calls an unreachable server an internal error"),
+            broken("INSTANCE-016", Defect::FreesLostSessions, "frees the numbers of lost sessions at once"),
         ],
     );
 }
@@ -73,6 +74,7 @@ enum Defect {
     OpenAfterShutdown,
     RenewsAfterShutdown,
     AwayIsInternal,
+    FreesLostSessions,
 }
 
 fn broken(breaks: &str, defect: Defect, words: &'static str) -> Breakage<dyn InstanceIds> {
@@ -115,6 +117,7 @@ struct Slot {
     link: Arc<Link>,
     ends_at: Instant,
     free_at: Instant,
+    session_lost: bool,
 }
 
 /// The numbers of all services, written plainly so that each defect is one branch.
@@ -147,9 +150,22 @@ impl Server {
                     (slot.ends_at, slot.free_at) = (now, now + LEASE + REST);
                 }
             }
+            Disturbance::LoseSessions => self.lose_sessions(),
             _ => return false,
         }
         true
+    }
+
+    fn lose_sessions(&self) {
+        let now = Instant::now();
+        let mut slots = locked(&self.slots);
+        if self.is(Defect::FreesLostSessions) {
+            return slots.clear();
+        }
+        for slot in slots.values_mut() {
+            (slot.ends_at, slot.free_at) = (now, now + LEASE + REST);
+            slot.session_lost = true;
+        }
     }
 
     fn reach(&self, link: &Link) -> Result<()> {
@@ -173,6 +189,7 @@ impl Server {
             link: Arc::clone(link),
             ends_at,
             free_at,
+            session_lost: false,
         }
     }
 
@@ -285,6 +302,11 @@ impl Keeper {
             .is_none_or(|slot| slot.free_at - slot.ends_at > REST)
     }
 
+    fn is_session_lost(&self) -> bool {
+        let slots = locked(&self.server.slots);
+        slots.get(&self.place).is_some_and(|slot| slot.session_lost)
+    }
+
     /// Puts another slot in the place of ours, if it is still ours.
     fn replace(&self, slot: Slot) -> Result<()> {
         let mut slots = locked(&self.server.slots);
@@ -312,7 +334,8 @@ impl LeaseKeeper for Keeper {
             return Ok(());
         }
         match self.replace(self.server.slot(&self.link, Instant::now())) {
-            Err(_) if open && self.server.is(Defect::HidesLoss) => Ok(()),
+            // Of a lost session it learns by other means.
+            Err(_) if open && self.server.is(Defect::HidesLoss) && !self.is_session_lost() => Ok(()),
             answer => answer,
         }
     }
@@ -329,6 +352,7 @@ impl LeaseKeeper for Keeper {
             link: Arc::clone(&self.link),
             ends_at: now,
             free_at: now + rest,
+            session_lost: false,
         };
         match self.replace(resting) {
             Err(_) if self.server.is(Defect::ReleasesForeign) => Ok(()),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use infra_core::coordination::{ConfigCenter, ConfigEntry, ConfigWrite, Version, WatchScope};
 use infra_core::watch::{self, Watch, WatchEvent, WatchSink};
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
@@ -44,13 +44,16 @@ fn every_scenario_notices_its_defect_and_no_other() {
             broken("WATCH-013", Defect::OneEventPerRevision, "tells of one key of a transaction"),
             broken("WATCH-014", Defect::EndsWithTheConnection, "ends a watch when the server is away"),
             broken("WATCH-015", Defect::HidesShutdown, "leaves watches open after shutdown"),
+            broken("WATCH-016", Defect::TakesAnyRevision, "begins with the present where the past is gone"),
+            broken("WATCH-017", Defect::LosesWhileCutOff, "loses what changes while its client is cut off"),
+            broken("WATCH-018", Defect::ReadsItsCache, "answers every reading of a scope with the first"),
+            broken("WATCH-019", Defect::AwayIsForEver, "calls an unreachable server an internal error"),
         ],
     );
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Defect {
-    Nothing,
     DeletionIsEmptyValue,
     RepeatsLatecomers,
     MissesLaterKeys,
@@ -66,6 +69,10 @@ enum Defect {
     OneEventPerRevision,
     EndsWithTheConnection,
     HidesShutdown,
+    TakesAnyRevision,
+    LosesWhileCutOff,
+    ReadsItsCache,
+    AwayIsForEver,
 }
 
 fn broken(breaks: &str, defect: Defect, words: &'static str) -> Breakage<dyn ConfigCenter> {
@@ -76,6 +83,7 @@ fn broken(breaks: &str, defect: Defect, words: &'static str) -> Breakage<dyn Con
                 inner: MemoryCoordinator::clone(&inner),
                 defect,
                 dropped: Mutex::default(),
+                cache: Mutex::default(),
             }) as Arc<dyn ConfigCenter>
         }))
     })
@@ -88,11 +96,15 @@ struct Center {
     defect: Defect,
     /// By scope: one of its watches was dropped.
     dropped: Mutex<HashMap<WatchScope, CancellationToken>>,
+    /// By scope: what was read first.
+    cache: Mutex<HashMap<WatchScope, (Vec<ConfigEntry>, u64)>>,
 }
 
 /// One watch on its way through the defect.
 struct Relay {
     center: MemoryCoordinator,
+    /// A connection that no scenario cuts.
+    elsewhere: MemoryCoordinator,
     defect: Defect,
     dropped: CancellationToken,
     known: BTreeSet<String>,
@@ -116,6 +128,9 @@ impl Relay {
                 event = events.next() => {
                     silence = Duration::ZERO;
                     let Some(event) = event else { return };
+                    if self.defect == Defect::LosesWhileCutOff && self.center.health().await.is_err() {
+                        continue;
+                    }
                     if self.defect == Defect::HidesShutdown
                         && matches!(&event, WatchEvent::Closed(error) if error.kind() == ErrorKind::Closed)
                     {
@@ -131,7 +146,7 @@ impl Relay {
                         sink.push(WatchEvent::Reset);
                     }
                     if self.defect == Defect::EndsWithTheConnection
-                        && let Err(error) = self.center.health().await
+                        && let Err(error) = self.elsewhere.health().await
                         && error.kind() == ErrorKind::Unavailable
                     {
                         return sink.close(error);
@@ -200,7 +215,20 @@ backend_of_inner!(Center);
 #[async_trait]
 impl ConfigCenter for Center {
     async fn read(&self, scope: &WatchScope) -> Result<(Vec<ConfigEntry>, u64)> {
-        self.inner.read(scope).await
+        let cached = locked(&self.cache).get(scope).cloned();
+        if let Some(answer) = cached.filter(|_| self.defect == Defect::ReadsItsCache) {
+            return Ok(answer);
+        }
+        match self.inner.read(scope).await {
+            Ok(answer) => {
+                locked(&self.cache).insert(scope.clone(), answer.clone());
+                Ok(answer)
+            }
+            Err(error) if self.defect == Defect::AwayIsForEver && error.kind() == ErrorKind::Unavailable => {
+                Err(Error::new(ErrorKind::Internal, "connection refused"))
+            }
+            error => error,
+        }
     }
 
     async fn write(&self, writes: Vec<ConfigWrite>) -> Result<Version> {
@@ -212,7 +240,6 @@ impl ConfigCenter for Center {
         tokio::task::yield_now().await;
         let (entries, now) = self.inner.read(scope).await?;
         let from = match self.defect {
-            Defect::BeginsNow if revision <= now => now,
             Defect::WaitsForTheRevision => revision.min(now),
             _ => revision,
         };
@@ -224,25 +251,37 @@ impl ConfigCenter for Center {
             },
             _ => BTreeSet::new(),
         };
-        let events = self.inner.watch(scope, from).await?;
+        let mut events = self.inner.watch(scope, from).await?;
+        let mut begin = events.next().now_or_never().flatten();
+        let unknown = matches!(begin, Some(WatchEvent::Reset));
+        match self.defect {
+            Defect::BeginsNow if !unknown => {
+                events = self.inner.watch(scope, now).await?;
+                begin = None;
+            }
+            Defect::TakesAnyRevision if unknown && revision <= now => begin = None,
+            _ => {}
+        }
         let (sink, watch) = watch::channel(WIDE);
-        let defect = match self.defect {
-            // A watch that begins in another life says so; one that was cut off does not.
-            Defect::HidesLostHistory if revision > now => Defect::Nothing,
-            defect => defect,
-        };
         let dropped = {
             let mut dropped = locked(&self.dropped);
             dropped.entry(scope.clone()).or_default().clone()
         };
-        let relay = Relay {
+        let mut relay = Relay {
             center: self.inner.clone(),
-            defect,
+            elsewhere: self.inner.connect(),
+            defect: self.defect,
             dropped,
             known,
             last_key: None,
             last_version: Version::ABSENT,
         };
+        match begin {
+            // A watch that begins in another life says so, whatever it hides later.
+            Some(WatchEvent::Reset) => drop(sink.push(WatchEvent::Reset)),
+            Some(event) => drop(relay.tell(event, &sink)),
+            None => {}
+        }
         tokio::spawn(relay.run(events, sink));
         Ok(watch)
     }

@@ -138,3 +138,25 @@ pub async fn instance_012_a_short_partition_is_survived(harness: &Harness<dyn In
     );
     Ok(())
 }
+
+/// When the server lost its sessions every holder is told, and none of their numbers is given to another before.
+pub async fn instance_016_lost_sessions_are_told_before_numbers_are_given_again(
+    harness: &Harness<dyn InstanceIds>,
+) -> Outcome {
+    let (ours, theirs) = (harness.client().await?, harness.bare_client().await?);
+    let services = [harness.name("first"), harness.name("second")];
+    let mut held = Vec::new();
+    for service in &services {
+        held.push(lease(&*ours, service).await?);
+    }
+    harness.disturb(Disturbance::LoseSessions).await?;
+    for (service, held) in services.iter().zip(&held) {
+        let what = "leasing a number whose session was lost";
+        let _next = lease_at_last(harness, &*theirs, service, what).await?;
+        check!(
+            held.is_lost(),
+            "{NUMBER} was given to another while its holder was not told that its session was lost"
+        );
+    }
+    Ok(())
+}

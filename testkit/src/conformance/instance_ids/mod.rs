@@ -33,6 +33,7 @@ macro_rules! instance_ids {
                 instance_010_a_holder_is_told_of_its_loss,
                 instance_011_whoever_lost_a_number_cannot_release_it,
                 instance_012_a_short_partition_is_survived,
+                instance_016_lost_sessions_are_told_before_numbers_are_given_again,
             }
             lifecycle {
                 instance_013_after_shutdown_every_call_is_refused,

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use infra_core::capability::Capability;
-use infra_core::config::{HotReload, Problems, Validate};
 use infra_core::coordination::{ConfigCenter, ConfigCenterExt, ConfigWrite, Version};
-use serde::Deserialize;
 
 use super::steps::{silent, told, watch_key};
 use crate::conformance::config_centers::steps::put;
-use crate::conformance::{Failure, Harness, Outcome, Premise, SLACK, TimeControl, check, check_eq, declares};
+use crate::conformance::{Failure, Harness, Outcome, Premise, TimeControl, check, check_eq, declares};
 
 /// A change, another one and a deletion are told in this order.
 pub async fn watch_001_a_change_and_a_deletion_come_in_their_order(
@@ -87,55 +85,6 @@ pub async fn watch_004_where_nothing_changes_nothing_is_told(harness: &Harness<d
         })
         .await;
     silent(harness, &mut watch).await
-}
-
-#[derive(Debug, Deserialize)]
-struct Limit {
-    rate: u32,
-}
-
-impl Validate for Limit {
-    fn validate(&self, problems: &mut Problems) {
-        problems.ensure(self.rate > 0, "rate", "must be positive");
-    }
-}
-
-/// Whoever follows a key keeps the last good value while bad ones come, learns why they are bad, and takes the next good one.
-pub async fn watch_010_a_bad_value_does_not_replace_a_good_one(
-    harness: &Harness<dyn ConfigCenter>,
-) -> Outcome {
-    let center = harness.client().await?;
-    let key = harness.name("limit");
-    put(&*center, &key, r#"{"rate": 1}"#).await?;
-    let limit = HotReload::new(Limit { rate: 9 })?;
-    let following = limit
-        .follow(center.clone(), key.as_str())
-        .await
-        .premise("a key is followed")?;
-    harness
-        .eventually(SLACK * 5, "following a key", async || following.is_connected())
-        .await
-        .premise("a key is watched")?;
-    let generation = limit.generation();
-    for bad in ["nonsense", r#"{"rate": 0}"#] {
-        let before = limit.last_error().map(|rejection| rejection.error.to_string());
-        put(&*center, &key, bad).await?;
-        harness
-            .eventually(SLACK * 5, "learning of a bad value", async || {
-                limit
-                    .last_error()
-                    .is_some_and(|now| Some(now.error.to_string()) != before)
-            })
-            .await?;
-        check_eq!(limit.read(|limit| limit.rate), 1, "the rate after a bad value");
-        check_eq!(limit.generation(), generation, "how often the value was replaced");
-    }
-    put(&*center, &key, r#"{"rate": 5}"#).await?;
-    harness
-        .eventually(SLACK * 5, "taking a good value after bad ones", async || {
-            limit.read(|limit| limit.rate) == 5 && limit.last_error().is_none()
-        })
-        .await
 }
 
 /// Each key that a transaction writes is told, once.

@@ -97,6 +97,47 @@ pub async fn watch_012_a_revision_never_reached_begins_with_a_reset(
     Ok(())
 }
 
+/// A watch from a revision whose history is gone begins with a reset, and goes on with what changes from then on.
+pub async fn watch_016_a_forgotten_revision_begins_with_a_reset(
+    harness: &Harness<dyn ConfigCenter>,
+) -> Outcome {
+    let (ours, theirs) = (harness.client().await?, harness.client().await?);
+    let key = harness.name("key");
+    put(&*theirs, &key, "1").await?;
+    let scope = WatchScope::Key(key.clone());
+    let (_, revision) = ours.read(&scope).await.premise("a key is read")?;
+    put(&*theirs, &key, "2").await?;
+    harness.disturb(Disturbance::LoseHistory).await?;
+    let mut watch = ours.watch(&scope, revision).await?;
+    check_eq!(
+        told(harness, &mut watch).await?,
+        "reset",
+        "from a revision whose history is gone"
+    );
+    put(&*theirs, &key, "3").await?;
+    told_at_last(harness, &mut watch, "3").await
+}
+
+/// Of what changed while its client was cut off a watch tells afterwards, or that something may have been missed; and it goes on.
+pub async fn watch_017_a_partition_of_the_reader_loses_nothing_in_silence(
+    harness: &Harness<dyn ConfigCenter>,
+) -> Outcome {
+    let (ours, theirs) = (harness.client().await?, harness.client().await?);
+    let key = harness.name("key");
+    let mut watch = watch_key(&*ours, &key).await?;
+    harness.disturb(Disturbance::Disconnect { client: 0 }).await?;
+    put(&*theirs, &key, "1").await?;
+    harness.pass(SLACK).await;
+    harness.disturb(Disturbance::Reconnect { client: 0 }).await?;
+    let first = told(harness, &mut watch).await?;
+    check!(
+        [format!("{key}=1"), "reset".to_owned()].contains(&first),
+        "{key} was set while the reader was cut off, and it was told: {first}"
+    );
+    put(&*theirs, &key, "2").await?;
+    told_at_last(harness, &mut watch, "2").await
+}
+
 /// When the server was away and is back, the watch tells what changed then, or that something may have been missed.
 pub async fn watch_014_an_absence_of_the_server_does_not_end_a_watch(
     harness: &Harness<dyn ConfigCenter>,

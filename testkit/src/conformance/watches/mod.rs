@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod interruptions;
+pub mod reloading;
 pub(crate) mod steps;
 pub mod subscriptions;
 
@@ -23,7 +24,6 @@ macro_rules! watches {
                 watch_002_each_change_is_told_once,
                 watch_003_a_prefix_includes_keys_made_later,
                 watch_004_where_nothing_changes_nothing_is_told,
-                watch_010_a_bad_value_does_not_replace_a_good_one,
                 watch_013_each_key_of_a_transaction_is_told,
             }
             interruptions {
@@ -33,6 +33,13 @@ macro_rules! watches {
                 watch_012_a_revision_never_reached_begins_with_a_reset,
                 watch_014_an_absence_of_the_server_does_not_end_a_watch,
                 watch_015_shutdown_ends_the_watches_of_its_client,
+                watch_016_a_forgotten_revision_begins_with_a_reset,
+                watch_017_a_partition_of_the_reader_loses_nothing_in_silence,
+            }
+            reloading {
+                watch_010_a_bad_value_does_not_replace_a_good_one,
+                watch_018_deletion_goes_back_to_the_default,
+                watch_019_a_snapshot_stands_in_while_the_centre_is_away,
             }
             subscriptions {
                 watch_008_a_dropped_watch_is_unsubscribed,
