@@ -29,6 +29,7 @@ mod subject;
 mod verdict;
 
 pub mod backends;
+pub mod bloom;
 pub mod breakers;
 pub mod config_centers;
 pub mod databases;
@@ -50,13 +51,14 @@ pub mod scripts;
 pub mod searches;
 pub mod sets;
 pub mod shards;
+pub mod sorted_sets;
 pub mod stacks;
 pub mod watches;
 
 pub use crate::{
-    backends, breakers, check, check_eq, check_error, config_centers, databases, elections, hashes, ids,
-    instance_ids, key_values, limiters, loading, locks, meters, once, queues, rate_limits, registries,
-    retries, scripts, searches, sets, shards, stacks, watches,
+    backends, bloom, breakers, check, check_eq, check_error, config_centers, databases, elections, hashes,
+    ids, instance_ids, key_values, limiters, loading, locks, meters, once, queues, rate_limits, registries,
+    retries, scripts, searches, sets, shards, sorted_sets, stacks, watches,
 };
 pub use disturbance::{Disturbance, Probe};
 pub use fixture::{Fixture, Setup, TimeControl};
@@ -89,6 +91,7 @@ impl Family {
 /// Every family.
 pub const FAMILIES: &[Family] = &[
     family!(backends),
+    family!(bloom),
     family!(breakers),
     family!(config_centers),
     family!(databases),
@@ -110,6 +113,7 @@ pub const FAMILIES: &[Family] = &[
     family!(searches),
     family!(sets),
     family!(shards),
+    family!(sorted_sets),
     family!(stacks),
     family!(watches),
 ];

@@ -36,8 +36,10 @@ use infra_testkit::conformance::FAMILIES;
 const PROVEN: &[&str] = &[
     backends::FAMILY,
     breakers::FAMILY,
+    collections::BLOOM,
     collections::HASHES,
     collections::SETS,
+    collections::SORTED_SETS,
     config_centers::FAMILY,
     databases::FAMILY,
     elections::FAMILY,

@@ -1,6 +1,7 @@
 //! The conformance suite on the memory backend: directly, behind each interceptor, behind the standard stack, and with faults.
 
 mod backends;
+mod bloom;
 mod config_centers;
 mod elections;
 mod hashes;
@@ -17,4 +18,5 @@ mod registries;
 mod scripts;
 mod servers;
 mod sets;
+mod sorted_sets;
 mod watches;

@@ -1,13 +1,13 @@
 //! The client: what it does wrong with keys, and with members of any kind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use infra_core::cache::{Keys, ScanPage};
-use infra_core::capability::Capabilities;
+use infra_core::capability::{Capabilities, Limits};
 use infra_core::{Backend, Error, ErrorKind, Result, Ttl, async_trait};
 use infra_memory::MemoryCache;
 
@@ -32,6 +32,10 @@ struct Seen {
     written: BTreeSet<String>,
     emptied: BTreeSet<String>,
     expiring: BTreeSet<String>,
+    /// The capacities of filters, and how many items were added to each.
+    filters: BTreeMap<String, (u64, u64)>,
+    /// The filter and the item of the last addition.
+    last: Option<(String, Bytes)>,
 }
 
 /// What is added to a hash, a set or a sorted set, as each of them takes it.
@@ -43,9 +47,9 @@ pub(super) trait Member: Clone + Send + Sync + 'static {
     /// The same under another name.
     fn named(self, name: Bytes) -> Self;
 
-    /// The size of the largest thing in it that has a limit.
-    fn size(&self) -> usize {
-        self.name().len()
+    /// Whether it passes every check of what it is.
+    fn is_acceptable(&self, limits: &Limits) -> bool {
+        limits.check_value("member", self.name().len()).is_ok()
     }
 
     /// Adds members, and says how many are new.
@@ -79,11 +83,35 @@ impl Client {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Remembers a filter that was reserved.
+    pub(super) fn reserved(&self, key: &str, capacity: u64) {
+        let mut seen = self.seen();
+        seen.written.insert(key.to_owned());
+        seen.filters.entry(key.to_owned()).or_insert((capacity, 0));
+    }
+
+    /// Counts one more item, and says whether the filter was full before.
+    pub(super) fn is_full(&self, key: &str) -> bool {
+        let mut seen = self.seen();
+        seen.filters.get_mut(key).is_some_and(|(capacity, added)| {
+            *added += 1;
+            *added > *capacity
+        })
+    }
+
+    /// Remembers an addition to a filter, and says whether the one before was the same.
+    pub(super) fn repeats(&self, key: &str, item: &Bytes) -> bool {
+        let this = Some((key.to_owned(), item.clone()));
+        let mut seen = self.seen();
+        let repeats = seen.last == this;
+        seen.last = this;
+        repeats
+    }
+
     /// Whether a write of these members passes every check of its arguments.
     fn fits<M: Member>(&self, key: &str, members: &[M]) -> bool {
         let limits = self.capabilities().limits();
-        let fits = |member: &M| limits.check_value("member", member.size()).is_ok();
-        limits.check_key("key", key).is_ok() && members.iter().all(fits)
+        limits.check_key("key", key).is_ok() && members.iter().all(|member| member.is_acceptable(limits))
     }
 
     /// Adds members with what the defect makes of it.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use infra_core::cache::Hashes;
+use infra_core::capability::Limits;
 use infra_core::{Backend, Error, ErrorKind, Result, async_trait};
 use infra_memory::MemoryCache;
 use infra_testkit::conformance::{self, Breakage, prove};
@@ -68,8 +69,9 @@ impl Member for Field {
         Self(String::from_utf8_lossy(&name).into_owned(), self.1)
     }
 
-    fn size(&self) -> usize {
-        self.0.len().max(self.1.len())
+    fn is_acceptable(&self, limits: &Limits) -> bool {
+        let fits = |size| limits.check_value("field", size).is_ok();
+        fits(self.0.len()) && fits(self.1.len())
     }
 
     async fn add(cache: &MemoryCache, key: &str, members: &[Self]) -> Result<u64> {

@@ -2,9 +2,11 @@
 //!
 //! What may go wrong in any of them is in [`client`]; what only one of them can get wrong is in its own file.
 
+mod bloom;
 mod client;
 mod hashes;
 mod sets;
+mod sorted_sets;
 
 use std::sync::Arc;
 
@@ -15,8 +17,10 @@ use infra_testkit::conformance::{Breakage, Disturbance, Fixture, Subject};
 
 use client::Client;
 
+pub(crate) use bloom::FAMILY as BLOOM;
 pub(crate) use hashes::FAMILY as HASHES;
 pub(crate) use sets::FAMILY as SETS;
+pub(crate) use sorted_sets::FAMILY as SORTED_SETS;
 
 /// What is wrong with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +45,38 @@ enum Defect {
     CountsAfterShutdown,
     AwayIsEmpty,
     WritesOneByOne,
-    // Of hashes and sets.
     KeepsText,
+    // Of hashes.
     ReplacesTheHash,
     EmptyIsAbsent,
     AddsOnlyToWhatIsThere,
     TextCountsAsZero,
     WrapsAround,
     ReadsThenAdds,
+    // Of sorted sets.
+    KeepsGreaterScores,
+    RoundsScores,
+    RefusesInfinity,
+    IgnoresCaseInTies,
+    TiesAscendAlways,
+    RefusesRanksBeforeTheFirst,
+    ZeroIsAll,
+    RemovesAscendingAlways,
+    IncludesExcluded,
+    RoundsBounds,
+    InfiniteIsUnbounded,
+    TurnsRangesRound,
+    PagesAscendingAlways,
+    CountsThePage,
+    NoNumberIsEmpty,
+    // Of bloom filters.
+    FullTakesNothing,
+    ReservesATenth,
+    RepeatsItsAnswer,
+    MakesWhatIsAbsent,
+    ReservingEmpties,
+    TakesAnyOptions,
+    ZeroIsOne,
 }
 
 /// A family's client with one defect, on a cache of its own.
