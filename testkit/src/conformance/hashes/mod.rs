@@ -1,4 +1,4 @@
-//! HASH: named fields under one key, with numbers among them. What they share with sets is in [`collections`](super::collections).
+//! HASH: named fields under one key, with numbers among them. What they share with sets is in the module `collections`.
 
 pub mod arguments;
 pub mod fields;

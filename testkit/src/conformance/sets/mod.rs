@@ -1,4 +1,4 @@
-//! SET: distinct members under one key. What they share with hashes is in [`collections`](super::collections).
+//! SET: distinct members under one key. What they share with hashes is in the module `collections`.
 
 pub mod arguments;
 pub mod lifecycle;

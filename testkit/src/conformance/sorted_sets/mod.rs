@@ -1,4 +1,4 @@
-//! ZSET: members in the order of their scores. What they share with hashes is in [`collections`](super::collections).
+//! ZSET: members in the order of their scores. What they share with hashes is in the module `collections`.
 
 pub mod arguments;
 pub mod lifecycle;
