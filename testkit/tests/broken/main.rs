@@ -79,3 +79,21 @@ fn ids_are_unique_and_of_the_form_of_the_catalogue() {
         assert!(seen.insert(id.clone()), "{id} stands twice");
     }
 }
+
+/// The table of the README is the list of families.
+#[test]
+fn the_readme_lists_every_family() {
+    let mut rows = Vec::new();
+    for family in FAMILIES {
+        let ids = family.ids();
+        let prefixes: BTreeSet<&str> = ids.iter().filter_map(|id| id.split('-').next()).collect();
+        let prefixes: Vec<&str> = prefixes.into_iter().collect();
+        rows.push(format!("| `{}!` | {} | {} |", family.name, prefixes.join(", "), ids.len()));
+    }
+    let rows = rows.join("\n");
+    let readme = include_str!("../../README.md");
+    assert!(
+        readme.contains(&rows),
+        "the families in testkit/README.md are not these:\n{rows}"
+    );
+}
