@@ -88,7 +88,12 @@ fn the_readme_lists_every_family() {
         let ids = family.ids();
         let prefixes: BTreeSet<&str> = ids.iter().filter_map(|id| id.split('-').next()).collect();
         let prefixes: Vec<&str> = prefixes.into_iter().collect();
-        rows.push(format!("| `{}!` | {} | {} |", family.name, prefixes.join(", "), ids.len()));
+        rows.push(format!(
+            "| `{}!` | {} | {} |",
+            family.name,
+            prefixes.join(", "),
+            ids.len()
+        ));
     }
     let rows = rows.join("\n");
     let readme = include_str!("../../README.md");
