@@ -1,7 +1,8 @@
 //! A server's life: up, used, disturbed, down.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use infra_testkit::servers::Up;
 
@@ -153,6 +154,18 @@ fn the_nodes_of_a_cluster_are_disturbed_alone() {
     assert_eq!(redis(&urls[1], "PING", PATIENCE).unwrap(), "+PONG\r\n");
 }
 
+/// Takes an address, as soon as the kernel lets go of it after the end of the server that had it.
+fn take(address: &str) -> TcpListener {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) => assert!(Instant::now() < deadline, "{address}: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_server_whose_port_was_taken_meanwhile_says_so_with_its_log() {
     let ground = Ground::new();
@@ -163,7 +176,7 @@ fn a_server_whose_port_was_taken_meanwhile_says_so_with_its_log() {
     let address = value(&printed, "INFRA_REDIS_URL")
         .strip_prefix("redis://")
         .unwrap();
-    let thief = std::net::TcpListener::bind(address).unwrap();
+    let thief = take(address);
     let problem = ground.set().start("redis").unwrap_err().to_string();
     assert!(
         problem.contains("ended before it answered") && problem.contains("in use"),
