@@ -36,9 +36,6 @@ impl BackendOptions for SqlConfig {
     }
 
     fn take_url(&mut self, url: &BackendUrl) -> Result<()> {
-        if url.names_file() {
-            url.check_no_credentials()?;
-        }
         self.url = url.expose();
         Ok(())
     }

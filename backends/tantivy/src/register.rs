@@ -38,7 +38,6 @@ impl BackendOptions for TantivyConfig {
 
     fn take_url(&mut self, url: &BackendUrl) -> Result<()> {
         url.check_params(&[])?;
-        url.check_no_credentials()?;
         self.storage = match url.path() {
             Some(":memory:") => Storage::Memory,
             Some(path) if !path.is_empty() => Storage::Directory(path.into()),

@@ -81,7 +81,7 @@ impl<F, C> fmt::Debug for Opening<F, C> {
 impl<F, C: BackendOptions> Opening<F, C> {
     fn options(section: &Section, profile: Profile) -> Result<C> {
         let mut options = section.options(&C::of(profile))?;
-        options.take_url(&section.url)?;
+        take_url(&mut options, &section.url)?;
         options.check()?;
         Ok(options)
     }
@@ -98,12 +98,12 @@ where
     fn check(&self, section: &Section, profile: Profile, problems: &mut Problems) {
         match section.options_at(&C::of(profile)) {
             Ok(mut options) => {
-                problems.accept("url", options.take_url(&section.url));
+                problems.accept("url", take_url(&mut options, &section.url));
                 options.validate(problems);
             }
             Err((path, problem)) => {
                 problems.add(&path, problem);
-                problems.accept("url", C::of(profile).take_url(&section.url));
+                problems.accept("url", take_url(&mut C::of(profile), &section.url));
             }
         }
     }
@@ -111,4 +111,12 @@ where
     async fn open(&self, section: &Section, context: &OpenContext) -> Result<Arc<T>> {
         (self.open)(Self::options(section, context.profile)?, context.clone()).await
     }
+}
+
+/// What is the same for every backend in a file: no file knows users.
+fn take_url(options: &mut impl BackendOptions, url: &BackendUrl) -> Result<()> {
+    if url.names_file() {
+        url.check_no_credentials()?;
+    }
+    options.take_url(url)
 }

@@ -14,6 +14,7 @@ macro_rules! family {
     };
 }
 
+mod answers;
 mod collections;
 mod disturbance;
 mod fixture;

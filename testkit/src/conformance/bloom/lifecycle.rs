@@ -4,8 +4,8 @@ use infra_core::cache::Bloom;
 use infra_core::error::ErrorKind;
 
 use super::steps::{PRECISE, contains, put, reserve};
-use crate::conformance::collections::{Answers, all_refused};
-use crate::conformance::{Disturbance, Harness, Outcome, Premise, SLACK, check, check_error, limits};
+use crate::conformance::answers::{Answers, all_refused, all_unavailable};
+use crate::conformance::{Disturbance, Harness, Outcome, Premise, SLACK, check, limits};
 
 /// Every operation on one filter.
 async fn all_on(cache: &dyn Bloom, key: &str) -> Answers {
@@ -79,13 +79,7 @@ pub async fn bloom_018_an_unreachable_server_is_unavailable(harness: &Harness<dy
     let mut answers = all_on(&*cache, &key).await;
     answers.push(("health", cache.health().await));
     harness.disturb(Disturbance::ComeBack).await?;
-    for (call, answer) in answers {
-        let error = check_error!(answer, ErrorKind::Unavailable, "{call} while the server is away");
-        check!(
-            error.is_retryable(),
-            "the server may come back, and {call} says never: {error:?}"
-        );
-    }
+    all_unavailable(answers)?;
     harness
         .eventually(SLACK * 5, "asking after the server came back", async || {
             contains(&*cache, &key, b"b").await.is_ok_and(|found| found)

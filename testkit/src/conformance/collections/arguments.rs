@@ -3,7 +3,8 @@
 use infra_core::error::ErrorKind;
 
 use super::steps::members;
-use super::{Collection, all_refused, key_calls};
+use super::{Collection, key_calls};
+use crate::conformance::answers::all_refused;
 use crate::conformance::{Disturbance, Harness, Outcome, Premise, check, check_eq, check_error, limits};
 
 /// An empty or oversized key and an oversized member are refused by every operation, whether the server can be asked or not.

@@ -1,15 +1,13 @@
 //! Shutdown, a server that is away, and calls that are dropped.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use infra_core::error::ErrorKind;
 
 use super::steps::{members, put};
-use super::{Answers, Collection, all_refused, key_calls};
-use crate::conformance::{Disturbance, Harness, Outcome, SLACK, check, check_error};
+use super::{Collection, key_calls};
+use crate::conformance::answers::{Answers, all_refused, all_unavailable, poll_then_drop};
+use crate::conformance::{Disturbance, Harness, Outcome, SLACK, check};
 
 /// Every operation there is, on one key.
 async fn all_on<T: Collection + ?Sized>(client: &T, key: &str) -> Answers {
@@ -43,13 +41,7 @@ pub(crate) async fn an_unreachable_server_is_unavailable<T: Collection + ?Sized>
     harness.disturb(Disturbance::GoAway).await?;
     let answers = all_on(&*client, &key).await;
     harness.disturb(Disturbance::ComeBack).await?;
-    for (call, answer) in answers {
-        let error = check_error!(answer, ErrorKind::Unavailable, "{call} while the server is away");
-        check!(
-            error.is_retryable(),
-            "the server may come back, and {call} says never: {error:?}"
-        );
-    }
+    all_unavailable(answers)?;
     harness
         .eventually(SLACK * 5, "counting after the server came back", async || {
             client.count(&key).await.is_ok_and(|count| count == 1)
@@ -62,7 +54,7 @@ pub(crate) async fn a_dropped_write_is_done_or_not<T: Collection + ?Sized>(harne
     let client = harness.client().await?;
     for polls in 0..8_u32 {
         let key = harness.name(&format!("key{polls}"));
-        poll(polls, client.add(&key, &["a", "b"])).await;
+        poll_then_drop(polls, client.add(&key, &["a", "b"])).await;
         // What was sent may still be on its way.
         harness.pass(Duration::from_millis(50)).await;
         let found = members(&*client, &key).await?;
@@ -72,15 +64,4 @@ pub(crate) async fn a_dropped_write_is_done_or_not<T: Collection + ?Sized>(harne
         );
     }
     Ok(())
-}
-
-async fn poll<R>(polls: u32, future: impl Future<Output = R>) {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if polled.is_ready() {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }

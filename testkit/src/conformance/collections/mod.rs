@@ -12,21 +12,10 @@ pub(crate) mod whole;
 use bytes::Bytes;
 use infra_core::async_trait;
 use infra_core::cache::{Hashes, Keys, RankRange, ScoreRange, Scored, Sets, SortedSets};
-use infra_core::error::{ErrorKind, Result};
+use infra_core::error::Result;
 
-use super::verdict::Outcome;
-use super::{Subject, check_error};
-
-/// What calls answered, by their names.
-pub(crate) type Answers = Vec<(&'static str, Result<()>)>;
-
-/// Fails unless every call was refused with this kind; `when` completes "hash_get …".
-pub(crate) fn all_refused(answers: Answers, kind: ErrorKind, when: &str) -> Outcome {
-    for (call, answer) in answers {
-        check_error!(answer, kind, "{call} {when}");
-    }
-    Ok(())
-}
+use super::Subject;
+use super::answers::Answers;
 
 /// A key that holds several members: the names of fields, the members of a set, those of a sorted set.
 #[async_trait]

@@ -3,8 +3,9 @@
 use infra_core::Ttl;
 use infra_core::error::ErrorKind;
 
+use super::Collection;
 use super::steps::{give_time, members, put, time_left};
-use super::{Collection, all_refused};
+use crate::conformance::answers::all_refused;
 use crate::conformance::{
     Disturbance, Harness, Outcome, Premise, check, check_eq, limits, long_lease, short_lease,
 };

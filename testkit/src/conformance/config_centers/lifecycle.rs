@@ -4,7 +4,8 @@ use infra_core::coordination::{ConfigCenter, ConfigCenterExt, ConfigWrite, Watch
 use infra_core::error::ErrorKind;
 
 use super::steps::{put, text};
-use crate::conformance::{Disturbance, Harness, Outcome, Premise, SLACK, check, check_eq, check_error};
+use crate::conformance::answers::{all_refused, all_unavailable};
+use crate::conformance::{Disturbance, Harness, Outcome, Premise, SLACK, check_eq};
 
 /// After shutdown every call is refused; a second shutdown succeeds, and other clients are not concerned.
 pub async fn config_024_after_shutdown_every_call_is_refused(harness: &Harness<dyn ConfigCenter>) -> Outcome {
@@ -14,14 +15,13 @@ pub async fn config_024_after_shutdown_every_call_is_refused(harness: &Harness<d
     ours.shutdown(SLACK).await?;
     ours.shutdown(SLACK).await?;
     let write = ConfigWrite::set(key.as_str(), "1");
-    for (call, answer) in [
+    let answers = vec![
         ("read", ours.read(&scope).await.map(drop)),
         ("write", ours.write(vec![write]).await.map(drop)),
         ("watch", ours.watch(&scope, 0).await.map(drop)),
         ("health", ours.health().await),
-    ] {
-        check_error!(answer, ErrorKind::Closed, "{call} after shutdown");
-    }
+    ];
+    all_refused(answers, ErrorKind::Closed, "after shutdown")?;
     put(&*theirs, &key, "1").await?;
     Ok(())
 }
@@ -35,19 +35,13 @@ pub async fn config_025_an_unreachable_server_is_unavailable(harness: &Harness<d
     let scope = WatchScope::Key(key.clone());
     harness.disturb(Disturbance::GoAway).await?;
     let write = ConfigWrite::set(key.as_str(), "2");
-    let answers = [
+    let answers = vec![
         ("read", center.read(&scope).await.map(drop)),
         ("write", center.write(vec![write]).await.map(drop)),
         ("health", center.health().await),
     ];
     harness.disturb(Disturbance::ComeBack).await?;
-    for (call, answer) in answers {
-        let error = check_error!(answer, ErrorKind::Unavailable, "{call} while the server is away");
-        check!(
-            error.is_retryable(),
-            "the server may come back, and {call} says never: {error:?}"
-        );
-    }
+    all_unavailable(answers)?;
     harness
         .eventually(SLACK * 5, "reading after the server came back", async || {
             center.entry(&key).await.is_ok_and(|entry| entry.is_some())

@@ -1,21 +1,17 @@
 //! What is refused before the server is asked, what errors show, shutdown, and a server that is away.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use infra_core::Ttl;
 use infra_core::cache::{Expected, KeyValue, KeyValueExt};
-use infra_core::error::{ErrorKind, Result};
+use infra_core::error::ErrorKind;
 
 use super::steps::{put, text};
+use crate::conformance::answers::{Answers, all_refused, all_unavailable, poll_then_drop};
 use crate::conformance::{
     Disturbance, Failure, Harness, Outcome, Premise, SLACK, check, check_eq, check_error, limits,
 };
-
-type Answers = Vec<(&'static str, Result<()>)>;
 
 /// Every operation on one key.
 async fn all_on(cache: &dyn KeyValue, key: &str, value: &Bytes) -> Answers {
@@ -127,9 +123,7 @@ pub async fn cache_037_after_shutdown_every_call_is_refused(harness: &Harness<dy
     answers.push(("scan", ours.scan(&key, None, 10).await.map(drop)));
     answers.push(("delete_prefix", ours.delete_prefix(&key).await.map(drop)));
     answers.push(("health", ours.health().await));
-    for (call, answer) in answers {
-        check_error!(answer, ErrorKind::Closed, "{call} after shutdown");
-    }
+    all_refused(answers, ErrorKind::Closed, "after shutdown")?;
     put(&*theirs, &key, "1").await?;
     Ok(())
 }
@@ -146,13 +140,7 @@ pub async fn cache_038_an_unreachable_server_is_unavailable(harness: &Harness<dy
     answers.push(("delete_prefix", cache.delete_prefix(&key).await.map(drop)));
     answers.push(("health", cache.health().await));
     harness.disturb(Disturbance::ComeBack).await?;
-    for (call, answer) in answers {
-        let error = check_error!(answer, ErrorKind::Unavailable, "{call} while the server is away");
-        check!(
-            error.is_retryable(),
-            "the server may come back, and {call} says never: {error:?}"
-        );
-    }
+    all_unavailable(answers)?;
     harness
         .eventually(SLACK * 5, "reading after the server came back", async || {
             cache.get(&key).await.is_ok_and(|value| value.is_some())
@@ -166,7 +154,7 @@ pub async fn cache_040_a_dropped_write_is_done_or_not(harness: &Harness<dyn KeyV
     for polls in 0..8_u32 {
         let key = harness.name(&format!("key{polls}"));
         put(&*cache, &key, "old").await?;
-        poll(polls, cache.set(&key, "new".into(), Ttl::Never)).await;
+        poll_then_drop(polls, cache.set(&key, "new".into(), Ttl::Never)).await;
         // What was sent may still be on its way.
         harness.pass(Duration::from_millis(50)).await;
         let value = text(&*cache, &key).await?;
@@ -180,17 +168,6 @@ pub async fn cache_040_a_dropped_write_is_done_or_not(harness: &Harness<dyn KeyV
         }
     }
     Ok(())
-}
-
-async fn poll<R>(polls: u32, future: impl Future<Output = R>) {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if matches!(polled, Poll::Ready(_)) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A value is no lease: it stays when the client that wrote it is shut down.

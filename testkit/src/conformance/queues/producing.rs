@@ -1,9 +1,6 @@
 //! Producers: batches, pipelines, buffers, traces, cancelled sends.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
@@ -14,6 +11,7 @@ use infra_core::telemetry::{TraceContext, with_trace_context};
 use tokio::time::sleep;
 
 use super::ground::{Ground, Queues, Seen, bound, numbers, quiet, text_of};
+use crate::conformance::answers::poll_then_drop;
 use crate::conformance::{Failure, Outcome, Premise, check, check_eq, check_error, declares};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -24,16 +22,8 @@ pub async fn mq_016_a_send_can_be_given_up(harness: &Queues) -> Outcome {
     let (ground, seen) = (Ground::new(harness).await?, Seen::default());
     let _member = ground.join("group", ground.plan(), seen.acking()).await?;
     for polls in 0..8_u32 {
-        {
-            let mut sending = pin!(ground.producer.send(ground.message(&format!("dropped {polls}"))));
-            for _ in 0..polls {
-                let polled = sending.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                if matches!(polled, Poll::Ready(_)) {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-        }
+        let dropped = ground.producer.send(ground.message(&format!("dropped {polls}")));
+        poll_then_drop(polls, dropped).await;
         let next = ground.producer.send(ground.message(&format!("sent {polls}")));
         harness
             .within(bound(harness), "a send after one that was given up", next)

@@ -1,15 +1,13 @@
 //! Several buckets, several callers, several clients.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use infra_core::ErrorKind;
 use infra_core::rate_limit::{RateLimitStore, Take};
 
 use super::buckets::{quota, take};
+use crate::conformance::answers::poll_then_drop;
 use crate::conformance::{Harness, Outcome, Premise, check, check_eq, check_error};
 
 /// Names that a careless join, a pattern or a hash tag would take for one another.
@@ -133,16 +131,7 @@ pub async fn limit_015_a_dropped_take_takes_all_or_nothing(harness: &Harness<dyn
             Take::new(one.as_str(), quota, 4),
             Take::new(two.as_str(), quota, 4),
         ];
-        {
-            let mut taking = pin!(store.take(&takes));
-            for _ in 0..polls {
-                let polled = taking.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-                if matches!(polled, Poll::Ready(_)) {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-        }
+        poll_then_drop(polls, store.take(&takes)).await;
         // What was sent may still be on its way.
         harness.pass(Duration::from_millis(50)).await;
         let ask = [

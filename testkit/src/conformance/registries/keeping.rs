@@ -4,20 +4,14 @@ use futures_util::StreamExt;
 use infra_core::coordination::Registry;
 use infra_core::watch::WatchEvent;
 
-use super::steps::{instance, lists, live, watch};
-use crate::conformance::{
-    Disturbance, Failure, Harness, Outcome, Premise, SLACK, TimeControl, check, over_within, short_lease,
-};
+use super::steps::{briefly_registered, lists, live, watch};
+use crate::conformance::{Disturbance, Failure, Harness, Outcome, SLACK, TimeControl, check, over_within};
 
 /// An instance that lives stays listed without a gap for many times its lease.
 pub async fn registry_002_renewals_keep_an_instance(harness: &Harness<dyn Registry>) -> Outcome {
     let (ours, theirs) = (harness.client().await?, harness.client().await?);
-    let (service, ttl) = (harness.name("service"), short_lease(harness, &*ours));
-    let registered = ours.register(instance(&service, 1), ttl).await;
-    let _kept = registered.premise("an instance is registered")?;
-    lists(&*theirs, &service, 1)
-        .await
-        .premise("an instance is listed")?;
+    let service = harness.name("service");
+    let (_kept, ttl) = briefly_registered(harness, &*ours, &*theirs, &service).await?;
     let leases = match harness.time() {
         TimeControl::Virtual => 20,
         TimeControl::Real => 3,
@@ -36,12 +30,8 @@ pub async fn registry_002_renewals_keep_an_instance(harness: &Harness<dyn Regist
 /// When the server lost its sessions, instances register themselves again, and a watch tells that they are there.
 pub async fn registry_010_lost_sessions_are_made_again(harness: &Harness<dyn Registry>) -> Outcome {
     let (ours, theirs) = (harness.client().await?, harness.client().await?);
-    let (service, ttl) = (harness.name("service"), short_lease(harness, &*ours));
-    let registered = ours.register(instance(&service, 1), ttl).await;
-    let _kept = registered.premise("an instance is registered")?;
-    lists(&*theirs, &service, 1)
-        .await
-        .premise("an instance is listed")?;
+    let service = harness.name("service");
+    let (_kept, ttl) = briefly_registered(harness, &*ours, &*theirs, &service).await?;
     let mut watch = watch(&*theirs, &service).await?;
     harness.disturb(Disturbance::LoseSessions).await?;
     let returned = async {
@@ -76,12 +66,8 @@ pub async fn registry_010_lost_sessions_are_made_again(harness: &Harness<dyn Reg
 /// After an outage that was longer than the lease, of its connection or of the server, an instance registers itself again.
 pub async fn registry_018_an_instance_outlives_a_long_outage(harness: &Harness<dyn Registry>) -> Outcome {
     let (ours, theirs) = (harness.client().await?, harness.client().await?);
-    let (service, ttl) = (harness.name("service"), short_lease(harness, &*ours));
-    let registered = ours.register(instance(&service, 1), ttl).await;
-    let _kept = registered.premise("an instance is registered")?;
-    lists(&*theirs, &service, 1)
-        .await
-        .premise("an instance is listed")?;
+    let service = harness.name("service");
+    let (_kept, ttl) = briefly_registered(harness, &*ours, &*theirs, &service).await?;
     for (begin, end) in [
         (
             Disturbance::Disconnect { client: 0 },
@@ -105,12 +91,8 @@ pub async fn registry_018_an_instance_outlives_a_long_outage(harness: &Harness<d
 /// A partition that is shorter than the lease is not noticed by anybody.
 pub async fn registry_019_a_short_partition_is_survived(harness: &Harness<dyn Registry>) -> Outcome {
     let (ours, theirs) = (harness.client().await?, harness.client().await?);
-    let (service, ttl) = (harness.name("service"), short_lease(harness, &*ours));
-    let registered = ours.register(instance(&service, 1), ttl).await;
-    let _kept = registered.premise("an instance is registered")?;
-    lists(&*theirs, &service, 1)
-        .await
-        .premise("an instance is listed")?;
+    let service = harness.name("service");
+    let (_kept, ttl) = briefly_registered(harness, &*ours, &*theirs, &service).await?;
     // Long enough for a renewal to fail, and short enough for the next to come in time.
     harness.disturb(Disturbance::Disconnect { client: 0 }).await?;
     for tenth in 1..=14 {

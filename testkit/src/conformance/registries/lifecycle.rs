@@ -4,9 +4,8 @@ use infra_core::coordination::{InstanceState, Registry};
 use infra_core::error::ErrorKind;
 
 use super::steps::{instance, lists, ports, register};
-use crate::conformance::{
-    Disturbance, Harness, Outcome, Premise, SLACK, check, check_eq, check_error, long_lease,
-};
+use crate::conformance::answers::{all_refused, all_unavailable};
+use crate::conformance::{Disturbance, Harness, Outcome, Premise, SLACK, check_eq, long_lease};
 
 /// While the server is away, a client that discovered a service before is given the last list that it saw.
 pub async fn registry_023_the_last_list_is_served_while_the_server_is_away(
@@ -36,7 +35,7 @@ pub async fn registry_024_an_unreachable_server_is_unavailable(harness: &Harness
     let _kept = register(&*ours, &service, 1).await?;
     harness.disturb(Disturbance::GoAway).await?;
     let ttl = long_lease(&*theirs);
-    let answers = [
+    let answers = vec![
         ("discover", theirs.discover(&service).await.map(drop)),
         (
             "register",
@@ -45,13 +44,7 @@ pub async fn registry_024_an_unreachable_server_is_unavailable(harness: &Harness
         ("health", theirs.health().await),
     ];
     harness.disturb(Disturbance::ComeBack).await?;
-    for (call, answer) in answers {
-        let error = check_error!(answer, ErrorKind::Unavailable, "{call} while the server is away");
-        check!(
-            error.is_retryable(),
-            "the server may come back, and {call} says never: {error:?}"
-        );
-    }
+    all_unavailable(answers)?;
     harness
         .eventually(SLACK * 5, "discovering after the server came back", async || {
             theirs.discover(&service).await.is_ok()
@@ -72,15 +65,14 @@ pub async fn registry_025_after_shutdown_every_call_is_refused(harness: &Harness
     ours.shutdown(SLACK).await?;
     ours.shutdown(SLACK).await?;
     let again = ours.register(instance(&mine, 3), long_lease(&*ours)).await;
-    for (call, answer) in [
+    let answers = vec![
         ("register", again.map(drop)),
         ("discover", ours.discover(&service).await.map(drop)),
         ("watch_service", ours.watch_service(&service, 0).await.map(drop)),
         ("set_state", registration.set_state(InstanceState::Draining).await),
         ("health", ours.health().await),
-    ] {
-        check_error!(answer, ErrorKind::Closed, "{call} after shutdown");
-    }
+    ];
+    all_refused(answers, ErrorKind::Closed, "after shutdown")?;
     check_eq!(
         ports(&*theirs, &service).await?,
         [2],

@@ -1,10 +1,12 @@
 //! What several scenarios of registries do first: each step is a premise, which another scenario proves.
 
+use std::time::Duration;
+
 use infra_core::coordination::{Instance, InstanceState, Registration, Registry, RegistryExt};
 use infra_core::watch::{Watch, WatchEvent};
 
 use crate::conformance::watches::steps::next;
-use crate::conformance::{Failure, Harness, Outcome, Premise, long_lease};
+use crate::conformance::{Failure, Harness, Outcome, Premise, long_lease, short_lease};
 
 /// The instance `one` of a service.
 pub(crate) fn instance(service: &str, port: u16) -> Instance {
@@ -29,6 +31,20 @@ pub(crate) async fn ports(registry: &dyn Registry, service: &str) -> Result<Vec<
 /// Whether exactly this port is listed; an answer that is none counts as no.
 pub(crate) async fn lists(registry: &dyn Registry, service: &str, port: u16) -> bool {
     ports(registry, service).await.is_ok_and(|ports| ports == [port])
+}
+
+/// Registers the instance `one` under a short lease, whose length comes with it, and sees that another client lists it.
+pub(crate) async fn briefly_registered(
+    harness: &Harness<dyn Registry>,
+    ours: &dyn Registry,
+    theirs: &dyn Registry,
+    service: &str,
+) -> Result<(Registration, Duration), Failure> {
+    let ttl = short_lease(harness, ours);
+    let registered = ours.register(instance(service, 1), ttl).await;
+    let registered = registered.premise("an instance is registered")?;
+    lists(theirs, service, 1).await.premise("an instance is listed")?;
+    Ok((registered, ttl))
 }
 
 /// Registers the instance `one` for as long as it is kept.

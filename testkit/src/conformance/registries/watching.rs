@@ -7,9 +7,10 @@ use infra_core::error::{Error, ErrorKind};
 use infra_core::watch::WatchEvent;
 
 use super::steps::{instance, lists, live, register, told, told_at_last, watch};
+use crate::conformance::answers::unsubscribed_when_dropped;
 use crate::conformance::watches::steps::{next, silent};
 use crate::conformance::{
-    Disturbance, Failure, Harness, Outcome, Premise, Probe, SLACK, check, check_eq, declares, over_within,
+    Disturbance, Failure, Harness, Outcome, Premise, SLACK, check, check_eq, declares, over_within,
     short_lease,
 };
 
@@ -215,20 +216,8 @@ pub async fn registry_034_shutdown_ends_the_watches_of_its_client(
 /// A watch that is dropped is unsubscribed at the server, without waiting for a change.
 pub async fn registry_035_a_dropped_watch_is_unsubscribed(harness: &Harness<dyn Registry>) -> Outcome {
     let registry = harness.client().await?;
-    let before = harness.probe(Probe::Watches)?;
-    let watch = watch(&*registry, &harness.name("service")).await?;
-    let open = harness.eventually(SLACK, "a watch that can be seen", async || {
-        harness.probe(Probe::Watches).is_ok_and(|open| open == before + 1)
-    });
-    open.await.premise("an open watch is counted")?;
-    drop(watch);
-    harness
-        .eventually(
-            SLACK * 5,
-            "the end of a dropped watch at the server",
-            async || harness.probe(Probe::Watches).is_ok_and(|open| open == before),
-        )
-        .await
+    let service = harness.name("service");
+    unsubscribed_when_dropped(harness, watch(&*registry, &service)).await
 }
 
 /// Of what happened while its client was cut off a watch tells afterwards, or that something may have been missed; and it goes on.

@@ -1,8 +1,5 @@
 //! Steps: what they give, what they see, and that nobody sees a part of them.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +8,7 @@ use infra_core::Ttl;
 use infra_core::cache::{Batch, BatchOutcome, Operation, OperationResult, RankRange, Scored, Scripts};
 
 use super::steps::{alone, batch, get, is_there, put, set, text, together, value};
+use crate::conformance::answers::poll_then_drop;
 use crate::conformance::{Failure, Harness, Outcome, Premise, check, check_eq, limits, short_lease};
 
 /// The steps are done in order, and the results are in that order: one for each.
@@ -245,7 +243,7 @@ pub async fn script_020_a_dropped_batch_is_done_or_not(harness: &Harness<dyn Scr
     for polls in 0..8_u32 {
         let keys = ["one", "two", "three"].map(|suffix| together(harness, &format!("{suffix}{polls}")));
         let additions = keys.clone().map(|key| Operation::IncrBy(key, 1));
-        poll(polls, scripts.atomically(batch(additions))).await;
+        poll_then_drop(polls, scripts.atomically(batch(additions))).await;
         // What was sent may still be on its way.
         harness.pass(Duration::from_millis(50)).await;
         let mut there = 0;
@@ -259,15 +257,4 @@ pub async fn script_020_a_dropped_batch_is_done_or_not(harness: &Harness<dyn Scr
         );
     }
     Ok(())
-}
-
-async fn poll<R>(polls: u32, future: impl Future<Output = R>) {
-    let mut future = pin!(future);
-    for _ in 0..polls {
-        let polled = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        if matches!(polled, Poll::Ready(_)) {
-            return;
-        }
-        tokio::task::yield_now().await;
-    }
 }

@@ -3,7 +3,8 @@
 use infra_core::cache::{RankRange, ScoreBound, ScoreRange, Scored, SortedSets};
 use infra_core::error::ErrorKind;
 
-use crate::conformance::collections::{all_refused, arguments};
+use crate::conformance::answers::all_refused;
+use crate::conformance::collections::arguments;
 use crate::conformance::{Disturbance, Harness, Outcome, Premise, check};
 
 /// Empty or oversized keys and oversized members are refused, whether the server can be asked or not.

@@ -3,26 +3,15 @@
 use infra_core::coordination::{ConfigCenter, ConfigCenterExt};
 
 use super::steps::{told, told_at_last, watch_key};
+use crate::conformance::answers::unsubscribed_when_dropped;
 use crate::conformance::config_centers::steps::{put, shown};
-use crate::conformance::{Harness, Outcome, Premise, Probe, SLACK, TimeControl, check_eq};
+use crate::conformance::{Harness, Outcome, TimeControl, check_eq};
 
 /// A watch that is dropped is unsubscribed at the server, without waiting for a change.
 pub async fn watch_008_a_dropped_watch_is_unsubscribed(harness: &Harness<dyn ConfigCenter>) -> Outcome {
     let center = harness.client().await?;
-    let before = harness.probe(Probe::Watches)?;
-    let watch = watch_key(&*center, &harness.name("key")).await?;
-    let open = harness.eventually(SLACK, "a watch that can be seen", async || {
-        harness.probe(Probe::Watches).is_ok_and(|open| open == before + 1)
-    });
-    open.await.premise("an open watch is counted")?;
-    drop(watch);
-    harness
-        .eventually(
-            SLACK * 5,
-            "the end of a dropped watch at the server",
-            async || harness.probe(Probe::Watches).is_ok_and(|open| open == before),
-        )
-        .await
+    let key = harness.name("key");
+    unsubscribed_when_dropped(harness, watch_key(&*center, &key)).await
 }
 
 /// Whatever is written between the reading and the watching is in one of them, in each of a thousand races.
