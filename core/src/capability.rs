@@ -123,6 +123,8 @@ pub struct Limits {
     pub max_ttl: Duration,
     /// How late, at most, an expired entry or lease may still be seen.
     pub ttl_granularity: Duration,
+    /// The most writes of one transaction of a configuration centre.
+    pub max_transaction_writes: usize,
 }
 
 impl Default for Limits {
@@ -132,13 +134,15 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Limits that fit every planned backend: keys of 1 KiB, values of 1 MiB, leases from 1 ms to a year, 100 ms late.
+    /// Limits that fit every planned backend: keys of 1 KiB, values of 1 MiB, leases from 1 ms to a year, 100 ms late,
+    /// transactions of 64 writes.
     pub const DEFAULT: Self = Self {
         max_key_bytes: 1024,
         max_value_bytes: 1024 * 1024,
         min_ttl: Duration::from_millis(1),
         max_ttl: Duration::from_secs(366 * 24 * 3600),
         ttl_granularity: Duration::from_millis(100),
+        max_transaction_writes: 64,
     };
 
     /// The same limits with another longest key.
@@ -161,6 +165,13 @@ impl Limits {
         self.min_ttl = min;
         self.max_ttl = max;
         self.ttl_granularity = granularity;
+        self
+    }
+
+    /// The same limits with another bound for the writes of one transaction.
+    #[must_use]
+    pub const fn with_max_transaction_writes(mut self, writes: usize) -> Self {
+        self.max_transaction_writes = writes;
         self
     }
 

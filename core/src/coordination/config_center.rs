@@ -1,5 +1,6 @@
 //! The configuration centre: small values, versioned, watched.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::Backend;
+use crate::capability::Limits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::watch::Watch;
 
@@ -97,6 +99,20 @@ impl WatchScope {
     }
 }
 
+impl WatchScope {
+    /// Refuses a key or prefix that the backend does not accept; the empty prefix means all keys. For backends.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument).
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        match self {
+            Self::Key(key) => limits.check_key("configuration key", key),
+            Self::Prefix(prefix) if prefix.is_empty() => Ok(()),
+            Self::Prefix(prefix) => limits.check_key("configuration key prefix", prefix),
+        }
+    }
+}
+
 /// One write of a transaction.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -168,6 +184,48 @@ impl ConfigWrite {
             key: key.into(),
             expected: Some(expected),
         }
+    }
+
+    /// Refuses what no backend takes: no write at all or too many, a key written twice, a key or value outside the limits.
+    /// For backends.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument).
+    pub fn check(writes: &[Self], limits: &Limits) -> Result<()> {
+        if writes.is_empty() || writes.len() > limits.max_transaction_writes {
+            return Err(Error::invalid_argument(format!(
+                "a transaction of {} writes; give 1 to {}",
+                writes.len(),
+                limits.max_transaction_writes
+            )));
+        }
+        let mut keys = BTreeSet::new();
+        for write in writes {
+            limits.check_key("configuration key", write.key())?;
+            if let Some(value) = write.value() {
+                limits.check_value("configuration value", value.len())?;
+            }
+            if !keys.insert(write.key()) {
+                return Err(Error::invalid_argument(format!(
+                    "configuration key {:?} is written twice in one transaction; write it once",
+                    write.key()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The refusal of a transaction since this key has another version than expected. For backends.
+    #[must_use]
+    pub fn conflict(&self, expected: Version, current: Version) -> Error {
+        Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "configuration key {:?} has version {current}, not the expected {expected} (0 means not there); nothing was written: read it again and decide anew",
+                self.key()
+            ),
+        )
+        .without_effect()
     }
 
     /// The key that is written.

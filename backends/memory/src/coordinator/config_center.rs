@@ -1,17 +1,13 @@
 //! The configuration centre: an ordered map at one global revision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use infra_core::capability::Limits;
 use infra_core::coordination::{ConfigCenter, ConfigEntry, ConfigWrite, Version, WatchScope};
 use infra_core::watch::{Watch, WatchEvent};
 use infra_core::{Error, ErrorKind, Result, async_trait};
 
 use super::feed::{Feed, FeedLimits};
 use super::{MemoryCoordinator, MemoryCoordinatorConfig, locked};
-
-/// As many writes as etcd takes in one transaction.
-const MAX_WRITES: usize = 128;
 
 /// The entries and their history.
 #[derive(Debug)]
@@ -106,14 +102,7 @@ impl ConfigStore {
         if current == expected {
             return Ok(());
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!(
-                "configuration key {:?} has version {current}, not the expected {expected} (0 means not there); nothing was written: read it again and decide anew",
-                write.key()
-            ),
-        )
-        .without_effect())
+        Err(write.conflict(expected, current))
     }
 
     fn check_room(&self, writes: &[ConfigWrite]) -> Result<()> {
@@ -146,39 +135,6 @@ fn size(key: &str, value_bytes: usize) -> usize {
     key.len() + value_bytes
 }
 
-fn check(limits: &Limits, writes: &[ConfigWrite]) -> Result<()> {
-    if writes.is_empty() || writes.len() > MAX_WRITES {
-        return Err(Error::invalid_argument(format!(
-            "a transaction of {} writes; give 1 to {MAX_WRITES}",
-            writes.len()
-        )));
-    }
-    let mut keys = BTreeSet::new();
-    for write in writes {
-        limits.check_key("configuration key", write.key())?;
-        if let Some(value) = write.value() {
-            limits.check_value("configuration value", value.len())?;
-        }
-        if !keys.insert(write.key()) {
-            return Err(Error::invalid_argument(format!(
-                "configuration key {:?} is written twice in one transaction; write it once",
-                write.key()
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_scope(limits: &Limits, scope: &WatchScope) -> Result<()> {
-    match scope {
-        WatchScope::Key(key) => limits.check_key("configuration key", key),
-        WatchScope::Prefix(prefix) if !prefix.is_empty() => {
-            limits.check_key("configuration key prefix", prefix)
-        }
-        _ => Ok(()),
-    }
-}
-
 fn at(operation: &'static str) -> impl Fn(Error) -> Error {
     move |error| error.at("config_center", crate::BACKEND, operation)
 }
@@ -186,7 +142,8 @@ fn at(operation: &'static str) -> impl Fn(Error) -> Error {
 #[async_trait]
 impl ConfigCenter for MemoryCoordinator {
     async fn read(&self, scope: &WatchScope) -> Result<(Vec<ConfigEntry>, u64)> {
-        check_scope(self.limits(), scope)
+        scope
+            .check(self.limits())
             .and_then(|()| self.reach())
             .map_err(at("read"))?;
         let store = locked(&self.client.server.configuration);
@@ -194,7 +151,7 @@ impl ConfigCenter for MemoryCoordinator {
     }
 
     async fn write(&self, writes: Vec<ConfigWrite>) -> Result<Version> {
-        check(self.limits(), &writes)
+        ConfigWrite::check(&writes, self.limits())
             .and_then(|()| self.reach())
             .and_then(|()| locked(&self.client.server.configuration).write(writes))
             .map_err(at("write"))
@@ -202,7 +159,7 @@ impl ConfigCenter for MemoryCoordinator {
 
     async fn watch(&self, scope: &WatchScope, revision: u64) -> Result<Watch<ConfigEntry>> {
         let watch = || {
-            check_scope(self.limits(), scope)?;
+            scope.check(self.limits())?;
             let mut store = locked(&self.client.server.configuration);
             self.reach()?;
             store.feed.watch(self.client.id, scope.clone(), revision)

@@ -38,6 +38,9 @@ pub use faults::CoordinatorFaults;
 /// Shorter leases than this cannot be kept alive with timers of one millisecond.
 const SHORTEST_LEASE: Duration = Duration::from_millis(10);
 
+/// The most writes of one transaction of the configuration centre: as many as etcd takes.
+const MAX_WRITES: usize = 128;
+
 /// Registry, configuration centre, locks, elections and instance ids in one process.
 ///
 /// Cloning gives another handle on the same client. [`MemoryCoordinator::connect`] gives another *client* of the same
@@ -149,11 +152,13 @@ impl MemoryCoordinator {
     }
 
     fn join(server: Arc<Server>) -> Self {
-        let limits = Limits::DEFAULT.with_ttl(
-            SHORTEST_LEASE,
-            Limits::DEFAULT.max_ttl,
-            Limits::DEFAULT.ttl_granularity,
-        );
+        let limits = Limits::DEFAULT
+            .with_ttl(
+                SHORTEST_LEASE,
+                Limits::DEFAULT.max_ttl,
+                Limits::DEFAULT.ttl_granularity,
+            )
+            .with_max_transaction_writes(MAX_WRITES);
         let link = Arc::new(Link::new(server.switch.clone()));
         Self {
             client: Arc::new(Client {
