@@ -5,16 +5,18 @@
 mod config_center;
 mod election;
 mod instance_ids;
+mod last_known;
 mod locks;
+mod registration;
 mod registry;
 
 pub use config_center::{ConfigCenter, ConfigCenterExt, ConfigEntry, ConfigWrite, Version, WatchScope};
 pub use election::{Election, ElectionOptions, Leadership};
 pub use instance_ids::{InstanceId, InstanceIds};
+pub use last_known::LastKnown;
 pub use locks::{FencingToken, HeldLock, LockGuard, LockOptions, Locks, LocksExt};
-pub use registry::{
-    Instance, InstanceState, Registration, RegistrationKeeper, Registry, RegistryExt, ServiceSnapshot,
-};
+pub use registration::{Registrar, Registration, RegistrationKeeper, Registrations, Standing};
+pub use registry::{Instance, InstanceState, Registry, RegistryExt, ServiceSnapshot};
 
 /// Everything that etcd, Consul or memory offers for coordination; implemented for whatever offers all four parts.
 ///

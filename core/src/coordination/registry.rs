@@ -1,13 +1,12 @@
 //! Who serves what, where, right now.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::registration::Registration;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::watch::Watch;
@@ -197,82 +196,3 @@ pub trait RegistryExt: Registry {
 }
 
 impl<R: Registry + ?Sized> RegistryExt for R {}
-
-/// What a backend does for one registration that it keeps alive.
-#[async_trait]
-pub trait RegistrationKeeper: fmt::Debug + Send + Sync + 'static {
-    /// Replaces what is registered, now and at every later re-registration.
-    async fn update(&self, instance: Instance) -> Result<()>;
-
-    /// Stops renewing and removes the instance if it is still ours.
-    async fn deregister(&self) -> Result<()>;
-
-    /// Stops renewing without blocking; removes the instance in the background, best effort.
-    fn abandon(&self);
-}
-
-/// A registration that is kept alive. Dropping it deregisters in the background, best effort.
-#[derive(Debug)]
-pub struct Registration {
-    instance: Instance,
-    keeper: Option<Arc<dyn RegistrationKeeper>>,
-}
-
-impl Registration {
-    /// Puts a registration together, for backends.
-    #[must_use]
-    pub fn new(instance: Instance, keeper: Arc<dyn RegistrationKeeper>) -> Self {
-        Self {
-            instance,
-            keeper: Some(keeper),
-        }
-    }
-
-    /// What is registered.
-    #[must_use]
-    pub fn instance(&self) -> &Instance {
-        &self.instance
-    }
-
-    /// Changes the state, so that callers see that this instance drains before it goes.
-    ///
-    /// # Errors
-    /// The backend's; the old state stays registered.
-    ///
-    /// # Cancellation
-    /// The old state or the new one is registered; set it again.
-    pub async fn set_state(&mut self, state: InstanceState) -> Result<()> {
-        let mut instance = self.instance.clone();
-        instance.state = state;
-        if let Some(keeper) = &self.keeper {
-            keeper.update(instance.clone()).await?;
-        }
-        self.instance = instance;
-        Ok(())
-    }
-
-    /// Removes the instance from the registry now.
-    ///
-    /// # Errors
-    /// The backend's; the instance then goes when its time to live has passed.
-    ///
-    /// # Cancellation
-    /// Dropping the future, at whatever point, removes the instance in the background, as dropping the registration does.
-    pub async fn deregister(mut self) -> Result<()> {
-        let Some(keeper) = self.keeper.clone() else {
-            return Ok(());
-        };
-        let answer = keeper.deregister().await;
-        // Until there is an answer, `drop` abandons the instance.
-        self.keeper = None;
-        answer
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        if let Some(keeper) = self.keeper.take() {
-            keeper.abandon();
-        }
-    }
-}
