@@ -9,7 +9,7 @@ use infra_testkit::cancellation::{
 use syn::{Attribute, ImplItem, Item, ReturnType, Signature, TraitItem, Visibility};
 
 /// What needs no case of its own, and why.
-const WITHOUT_A_CASE: [(&str, &str); 11] = [
+const WITHOUT_A_CASE: [(&str, &str); 17] = [
     (
         "Handler::",
         "the user's own; that it is stopped is a case of the subscription",
@@ -22,6 +22,27 @@ const WITHOUT_A_CASE: [(&str, &str); 11] = [
     (
         "RegistrationKeeper::",
         "the backend's side of a registration, called by it; see core/tests/given_up.rs",
+    ),
+    (
+        "Registrar::",
+        "the backend's side of a registration, called by Registrations",
+    ),
+    (
+        "Registrations::",
+        "the backend's side of Registry::register and of a shutdown, which are cases",
+    ),
+    (
+        "LeaseGrantor::",
+        "the backend's side of a shared lease, called by LeasePool",
+    ),
+    (
+        "LeasePool::",
+        "the backend's side of locks, instance ids and of a shutdown, which are cases",
+    ),
+    ("SharedLease::", "the same wait as Lease::lost, which is a case"),
+    (
+        "LastKnown::",
+        "the backend's side of Registry::discover, which is a case",
     ),
     (
         "SubscriptionKeeper::",

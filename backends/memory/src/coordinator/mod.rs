@@ -13,7 +13,6 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +20,9 @@ use std::time::Duration;
 
 use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::config::Validate;
-use infra_core::coordination::{LockGuard, LockOptions, Locks, ServiceSnapshot};
+use infra_core::coordination::{
+    LastKnown, LockGuard, LockOptions, Locks, Registrations as KeptRegistrations,
+};
 use infra_core::{Backend, Result, async_trait};
 
 use crate::link::{Link, ServerSwitch};
@@ -85,7 +86,8 @@ struct Client {
     link: Arc<Link>,
     locks: LockClient,
     /// What [`discover`](infra_core::coordination::Registry::discover) answers while the server is away.
-    last_seen: Mutex<HashMap<String, ServiceSnapshot>>,
+    last_known: LastKnown,
+    kept: KeptRegistrations,
     capabilities: Capabilities,
 }
 
@@ -163,7 +165,8 @@ impl MemoryCoordinator {
         Self {
             client: Arc::new(Client {
                 id: server.last_client.fetch_add(1, Ordering::Relaxed),
-                last_seen: Mutex::default(),
+                last_known: LastKnown::default(),
+                kept: KeptRegistrations::default(),
                 locks: server.locks.client(Arc::clone(&link), limits),
                 link,
                 server,

@@ -49,6 +49,7 @@ async fn a_registered_instance_is_found_whole_kept_alive_and_removed() {
     first.deregister().await.expect("removed");
     assert_eq!(ids(&discovered(&registry).await), ["a"]);
     drop(second);
+    tokio::time::sleep(Duration::from_millis(1)).await; // it is removed in the background
     assert!(discovered(&registry).await.instances.is_empty());
     tokio::time::sleep(TTL * 2).await;
     assert!(
