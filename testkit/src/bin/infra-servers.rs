@@ -156,7 +156,7 @@ fn print_status(set: &Set) -> Result<(), Problem> {
             &status.url
         };
         println!(
-            "{:<14} {:<11} {:<28} {what}",
+            "{:<15} {:<11} {:<28} {what}",
             status.name, status.state, status.version
         );
     }

@@ -1,12 +1,14 @@
 //! The names of the servers, and of the environment variables that hold their URLs.
 
 /// Every server that the command knows, by the name that it has on the command line.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 13] = [
     "redis",
     "redis-cluster",
     "etcd",
     "etcd-cluster",
+    "etcd-secure",
     "consul",
+    "consul-secure",
     "rabbitmq",
     "postgres",
     "mariadb",
@@ -21,5 +23,10 @@ pub const NAMES: [&str; 11] = [
 /// assert_eq!(infra_testkit::servers::variable("redis-cluster"), "INFRA_REDIS_CLUSTER_URL");
 /// ```
 pub fn variable(name: &str) -> String {
-    format!("INFRA_{}_URL", name.to_ascii_uppercase().replace('-', "_"))
+    detail(name, "URL")
+}
+
+/// The environment variable that holds something else of a server than its URL: `INFRA_ETCD_SECURE_CA`.
+pub(super) fn detail(name: &str, what: &str) -> String {
+    format!("INFRA_{}_{what}", name.to_ascii_uppercase().replace('-', "_"))
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use super::certificates::Certificates;
 use super::problem::{Problem, Result};
 use super::process::run;
-use super::recipe::{find_recipe, write};
+use super::recipe::{Place, find_recipe, write};
 use super::session::Session;
 use super::source::find;
 use super::state::{Launch, Server, State};
@@ -44,6 +45,31 @@ const VARIABLES: [(&str, &str); 14] = [
     ("INFRA_OTLP_HTTP_URL", "http://127.0.0.1:14318"),
 ];
 
+/// The ports of the servers that speak TLS, as `compose.yaml` publishes them and their recipes count them.
+const SECURE: [(&str, [u16; 2]); 2] = [("etcd-secure", [12479, 12480]), ("consul-secure", [18501, 18502])];
+
+/// The place of a server that speaks TLS: its recipe finishes it and knows its variables, as without Docker.
+fn secure_place(name: &str, folder: &Path) -> Option<Place> {
+    let (_, ports) = SECURE.iter().find(|(secure, _)| *secure == name)?;
+    Some(Place {
+        folder: folder.to_owned(),
+        ports: ports.to_vec(),
+        index: 0,
+        all_ports: vec![ports.to_vec()],
+        supply: Path::new("").to_owned(),
+        mark: String::new(),
+    })
+}
+
+/// Makes the certificates that `compose.yaml` expects beside it, once.
+fn certificates(folder: &Path) -> Result<()> {
+    let certificates = Certificates::below(folder);
+    if Path::new(&certificates.authority()).exists() {
+        return Ok(());
+    }
+    certificates.generate()
+}
+
 /// Starts the servers and waits until Docker calls them healthy.
 pub(super) fn up(folder: &Path, session: &Session, names: &[&str]) -> Result<()> {
     let state = session.update(|state| {
@@ -60,13 +86,21 @@ pub(super) fn up(folder: &Path, session: &Session, names: &[&str]) -> Result<()>
         .concat();
     let mut arguments = vec!["up", "--detach", "--wait"];
     arguments.extend(services.iter().map(String::as_str));
+    if names.iter().any(|name| secure_place(name, folder).is_some()) {
+        certificates(folder)?;
+    }
     compose(folder, &state, &arguments)?;
+    for name in names {
+        if let Some(place) = secure_place(name, folder) {
+            find_recipe(name)?.assemble(&[place])?;
+        }
+    }
     session.update(|state| {
         for name in names {
             let server = Server {
                 version: "see compose.yaml".to_owned(),
                 ready: true,
-                variables: variables(name),
+                variables: variables(name, folder),
                 nodes: Vec::new(),
             };
             state.servers.insert((*name).to_owned(), server);
@@ -119,7 +153,10 @@ fn services(name: &str, only: Option<usize>) -> Result<Vec<String>> {
 }
 
 /// Those whose name begins as the server's does; `INFRA_REDIS_CLUSTER_URL` is not one of `redis`.
-fn variables(name: &str) -> Vec<(String, String)> {
+fn variables(name: &str, folder: &Path) -> Vec<(String, String)> {
+    if let (Some(place), Ok(recipe)) = (secure_place(name, folder), find_recipe(name)) {
+        return recipe.variables(&[place]);
+    }
     let prefix = super::variable(name);
     let prefix = prefix.trim_end_matches("URL");
     let of_longer = |variable: &str| {
@@ -149,9 +186,9 @@ mod tests {
         let documented: Vec<_> = documented
             .map(|(name, url)| (format!("INFRA_{name}"), url.trim().to_owned()))
             .collect();
-        let table: Vec<_> = VARIABLES
+        let table: Vec<_> = super::super::NAMES
             .iter()
-            .map(|(name, url)| ((*name).to_owned(), (*url).to_owned()))
+            .flat_map(|name| variables(name, Path::new("")))
             .collect();
         assert_eq!(documented, table);
     }
@@ -159,7 +196,7 @@ mod tests {
     #[test]
     fn every_variable_belongs_to_one_server() {
         let of = |name: &str| {
-            variables(name)
+            variables(name, Path::new(""))
                 .into_iter()
                 .map(|(name, _)| name)
                 .collect::<Vec<_>>()
@@ -167,13 +204,10 @@ mod tests {
         assert_eq!(of("redis"), ["INFRA_REDIS_URL"]);
         assert_eq!(of("redis-cluster"), ["INFRA_REDIS_CLUSTER_URL"]);
         assert_eq!(of("otlp"), ["INFRA_OTLP_URL", "INFRA_OTLP_HTTP_URL"]);
-        assert_eq!(
-            super::super::NAMES
-                .iter()
-                .map(|name| of(name).len())
-                .sum::<usize>(),
-            VARIABLES.len()
-        );
+        let plain = super::super::NAMES
+            .iter()
+            .filter(|name| secure_place(name, Path::new("")).is_none());
+        assert_eq!(plain.map(|name| of(name).len()).sum::<usize>(), VARIABLES.len());
     }
 
     #[test]

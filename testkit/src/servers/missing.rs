@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::catalog::{NAMES, variable};
+use super::catalog::{self, NAMES, variable};
 use crate::skipped;
 
 /// The server that a test wants is not there: which, the variable that would name it, and what to do.
@@ -42,16 +42,34 @@ impl std::error::Error for Missing {}
 /// # Errors
 /// [`Missing`] when the variable is not set or empty, and for a name that is not one of [`NAMES`].
 pub fn url(name: &str) -> Result<String, Missing> {
+    read(name, &variable(name))
+}
+
+fn read(name: &str, variable: &str) -> Result<String, Missing> {
     let missing = || Missing {
         name: name.to_owned(),
     };
     if !NAMES.contains(&name) {
         return Err(missing());
     }
-    match std::env::var(variable(name)) {
-        Ok(url) if !url.is_empty() => Ok(url),
+    match std::env::var(variable) {
+        Ok(value) if !value.is_empty() => Ok(value),
         _ => Err(missing()),
     }
+}
+
+/// What else `cargo servers up` prints about a server than its URL: `detail("etcd-secure", "CA")` is the value of
+/// `INFRA_ETCD_SECURE_CA`, the file with the certificate of the authority that signed the server's.
+///
+/// ```
+/// let missing = infra_testkit::servers::detail("memcached", "CA").unwrap_err();
+/// assert!(missing.to_string().starts_with("there is no server called \"memcached\""));
+/// ```
+///
+/// # Errors
+/// [`Missing`] as of [`url`].
+pub fn detail(name: &str, what: &str) -> Result<String, Missing> {
+    read(name, &catalog::detail(name, what))
 }
 
 /// The URL of the server of this name; where there is none, lists the running test as skipped and returns `None`.

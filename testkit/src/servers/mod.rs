@@ -10,6 +10,8 @@ mod catalog;
 mod missing;
 
 #[cfg(feature = "servers")]
+mod certificates;
+#[cfg(feature = "servers")]
 mod control;
 #[cfg(feature = "servers")]
 mod docker;
@@ -39,7 +41,7 @@ mod start;
 mod state;
 
 pub use catalog::{NAMES, variable};
-pub use missing::{Missing, require, url};
+pub use missing::{Missing, detail, require, url};
 
 #[cfg(feature = "servers")]
 pub use control::{Control, control};

@@ -76,13 +76,19 @@ pub(super) fn http_get(port: u16, path: &str, headers: &str) -> Result<String> {
 
 /// Posts an empty body by HTTP; any answer with status 2xx will do.
 pub(super) fn http_post_empty(port: u16, path: &str, content_type: &str) -> Result<()> {
+    let headers = format!("Content-Type: {content_type}\r\n");
+    http_send(port, "POST", path, &headers, "").map(drop)
+}
+
+/// Sends a body by HTTP, with further header lines, and returns the body of an answer whose status is 2xx.
+pub(super) fn http_send(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
+    let length = body.len();
     http(
         port,
         &format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         ),
     )
-    .map(drop)
 }
 
 fn http(port: u16, request: &str) -> Result<String> {
@@ -101,7 +107,7 @@ fn http(port: u16, request: &str) -> Result<String> {
     if head.starts_with("HTTP/1.") && status.starts_with('2') {
         Ok(body.to_owned())
     } else {
-        Err(unexpected(port, head.as_bytes()))
+        Err(unexpected(port, &answer))
     }
 }
 

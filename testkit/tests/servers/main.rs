@@ -11,3 +11,4 @@ mod compose;
 mod crash;
 mod ground;
 mod life;
+mod secure;

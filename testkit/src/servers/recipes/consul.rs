@@ -43,37 +43,48 @@ impl Recipe for Consul {
     }
 
     fn prepare(&self, place: &Place) -> Result<Vec<Launch>> {
-        let (configuration, data) = (place.write("consul.json", CONFIGURATION)?, place.path("data"));
-        let port = |name: &str, index: usize| format!("-{name}-port={}", place.ports[index]);
-        let arguments = [
-            "agent".to_owned(),
-            "-server".to_owned(),
-            "-bootstrap-expect=1".to_owned(),
-            "-bind=127.0.0.1".to_owned(),
-            "-client=127.0.0.1".to_owned(),
-            "-node=infra".to_owned(),
-            format!("-data-dir={data}"),
-            format!("-config-file={configuration}"),
-            port("http", 0),
-            port("server", 1),
-            port("serf-lan", 2),
-            "-serf-wan-port=-1".to_owned(),
-            "-grpc-port=-1".to_owned(),
-            "-dns-port=-1".to_owned(),
-        ];
-        Ok(vec![Launch::new(place.supply.clone(), arguments)])
+        let [http, server, serf] = [0, 1, 2].map(|index| place.ports[index]);
+        launch(place, CONFIGURATION, [http, server, serf]).map(|launch| vec![launch])
     }
 
     fn answers(&self, place: &Place) -> Result<()> {
-        let leader = probe::http_get(place.ports[0], "/v1/status/leader", "")?;
-        if leader.contains(':') {
-            Ok(())
-        } else {
-            Err(Problem::new("Consul has no leader yet"))
-        }
+        has_leader(place.ports[0])
     }
 
     fn variables(&self, places: &[Place]) -> Vec<(String, String)> {
         vec![(variable(self.name()), url("consul", places, 0))]
+    }
+}
+
+/// One server with this configuration, and these ports for HTTP, for the other servers and for the gossip of the nodes.
+pub(super) fn launch(place: &Place, configuration: &str, ports: [u16; 3]) -> Result<Launch> {
+    let (configuration, data) = (place.write("consul.json", configuration)?, place.path("data"));
+    let [http, server, serf] = ports;
+    let arguments = [
+        "agent".to_owned(),
+        "-server".to_owned(),
+        "-bootstrap-expect=1".to_owned(),
+        "-bind=127.0.0.1".to_owned(),
+        "-client=127.0.0.1".to_owned(),
+        "-node=infra".to_owned(),
+        format!("-data-dir={data}"),
+        format!("-config-file={configuration}"),
+        format!("-http-port={http}"),
+        format!("-server-port={server}"),
+        format!("-serf-lan-port={serf}"),
+        "-serf-wan-port=-1".to_owned(),
+        "-grpc-port=-1".to_owned(),
+        "-dns-port=-1".to_owned(),
+    ];
+    Ok(Launch::new(place.supply.clone(), arguments))
+}
+
+/// Asks for the leader on a port where it speaks without TLS.
+pub(super) fn has_leader(port: u16) -> Result<()> {
+    let leader = probe::http_get(port, "/v1/status/leader", "")?;
+    if leader.contains(':') {
+        Ok(())
+    } else {
+        Err(Problem::new("Consul has no leader yet"))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! From the system's packages (3.4 in Debian 12, where the package is `etcd-server`), answering in a second with 30 MB. Without
 //! fsync: a killed process loses nothing by that, only a machine that loses its power. With three nodes a killed leader is
-//! replaced in about two seconds. Authentication and TLS are off.
+//! replaced in about two seconds. Authentication and TLS are off; `etcd_secure` has them.
 
 use std::path::Path;
 
@@ -55,54 +55,66 @@ impl Recipe for Etcd {
     }
 
     fn prepare(&self, place: &Place) -> Result<Vec<Launch>> {
-        let name = |index: usize| format!("node-{}", index + 1);
-        let members: Vec<String> = place
-            .all_ports
-            .iter()
-            .enumerate()
-            .map(|(index, ports)| format!("{}=http://127.0.0.1:{}", name(index), ports[PEERS]))
-            .collect();
-        let (clients, peers) = (
-            format!("http://{}", place.address(CLIENTS)),
-            format!("http://{}", place.address(PEERS)),
-        );
-        let (own, members, data) = (name(place.index), members.join(","), place.path("data"));
-        let launch = Launch::new(
-            find("etcd")?,
-            [
-                "--name",
-                &own,
-                "--data-dir",
-                &data,
-                "--listen-client-urls",
-                &clients,
-                "--advertise-client-urls",
-                &clients,
-                "--listen-peer-urls",
-                &peers,
-                "--initial-advertise-peer-urls",
-                &peers,
-                "--initial-cluster",
-                &members,
-                "--initial-cluster-state",
-                "new",
-                "--unsafe-no-fsync",
-            ],
-        );
-        // Version 3.4 speaks the third API to clients, but wants to be told so by its tools.
-        Ok(vec![launch.with_environment("ETCDCTL_API", "3")])
+        let clients = format!("http://{}", place.address(CLIENTS));
+        node(place, PEERS, &clients, &clients, &[]).map(|launch| vec![launch])
     }
 
     fn answers(&self, place: &Place) -> Result<()> {
-        let health = probe::http_get(place.ports[CLIENTS], "/health", "")?;
-        if health.contains("true") {
-            Ok(())
-        } else {
-            Err(Problem::new(format!("etcd says of its health: {health}")))
-        }
+        healthy(place.ports[CLIENTS])
     }
 
     fn variables(&self, places: &[Place]) -> Vec<(String, String)> {
         vec![(variable(self.name), url("etcd", places, CLIENTS))]
+    }
+}
+
+/// One node: where it listens for clients, what it tells them of that, and what else it is told.
+pub(super) fn node(
+    place: &Place,
+    peers: usize,
+    listen: &str,
+    advertise: &str,
+    more: &[&str],
+) -> Result<Launch> {
+    let name = |index: usize| format!("node-{}", index + 1);
+    let members: Vec<String> = place
+        .all_ports
+        .iter()
+        .enumerate()
+        .map(|(index, ports)| format!("{}=http://127.0.0.1:{}", name(index), ports[peers]))
+        .collect();
+    let peers = format!("http://{}", place.address(peers));
+    let (own, members, data) = (name(place.index), members.join(","), place.path("data"));
+    let arguments = [
+        "--name",
+        &own,
+        "--data-dir",
+        &data,
+        "--listen-client-urls",
+        listen,
+        "--advertise-client-urls",
+        advertise,
+        "--listen-peer-urls",
+        &peers,
+        "--initial-advertise-peer-urls",
+        &peers,
+        "--initial-cluster",
+        &members,
+        "--initial-cluster-state",
+        "new",
+        "--unsafe-no-fsync",
+    ];
+    let launch = Launch::new(find("etcd")?, arguments.iter().chain(more).copied());
+    // Version 3.4 speaks the third API to clients, but wants to be told so by its tools.
+    Ok(launch.with_environment("ETCDCTL_API", "3"))
+}
+
+/// Asks for its health on a port where it speaks without TLS.
+pub(super) fn healthy(port: u16) -> Result<()> {
+    let health = probe::http_get(port, "/health", "")?;
+    if health.contains("true") {
+        Ok(())
+    } else {
+        Err(Problem::new(format!("etcd says of its health: {health}")))
     }
 }

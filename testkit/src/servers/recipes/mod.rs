@@ -9,7 +9,9 @@
 //!   random loss). `tc netem` is often not in the kernel.
 
 mod consul;
+mod consul_secure;
 mod etcd;
+mod etcd_secure;
 mod kafka;
 mod mariadb;
 mod opensearch;
@@ -21,12 +23,14 @@ mod redis;
 use super::recipe::Recipe;
 
 /// Every recipe, in the order of [`NAMES`](super::NAMES).
-pub(super) const ALL: [&dyn Recipe; 11] = [
+pub(super) const ALL: [&dyn Recipe; 13] = [
     &redis::SINGLE,
     &redis::CLUSTER,
     &etcd::SINGLE,
     &etcd::CLUSTER,
+    &etcd_secure::EtcdSecure,
     &consul::Consul,
+    &consul_secure::ConsulSecure,
     &rabbitmq::RabbitMq,
     &postgres::Postgres,
     &mariadb::MariaDb,
