@@ -59,6 +59,7 @@ mod reload;
 mod secret;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod url;
 mod url_parse;
@@ -70,5 +71,6 @@ pub use problems::{Problem, Problems, Validate};
 pub use profile::Profile;
 pub use reload::{Follow, Following, HotReload, Rejection};
 pub use secret::Secret;
+pub use tls::{TlsConfig, TlsMaterial};
 pub use tree::Source;
 pub use url::{BackendUrl, Host};
