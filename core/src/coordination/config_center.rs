@@ -259,6 +259,8 @@ impl ConfigWrite {
 /// # Contract
 /// - Keys are data: any UTF-8 that is not refused round-trips; nothing is normalised, nothing escapes a prefix.
 /// - `read` gives all entries of a scope at one revision; a watch from that revision misses nothing.
+/// - A watch tells each change once, in order. Where [`WatchFromRevision`](crate::capability::Capability::WatchFromRevision) is not
+///   declared, the server keeps no history: of changes of one key that follow each other at once the last one may stand for all.
 /// - Compaction, reconnection and restart of the server do not end a watch; [`Reset`](crate::watch::WatchEvent::Reset)
 ///   says that history was lost.
 #[crate::intercept(component = "config_center")]

@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use infra_core::error::Result;
+use infra_core::error::{Error, Result};
 use tokio::runtime::{Builder, Runtime};
 
 use super::fixture::{Fixture, Setup, TimeControl};
@@ -16,6 +16,7 @@ use super::mode::Mode;
 use super::scenario::Scenario;
 use super::subject::Subject;
 use super::verdict::{Failure, Outcome};
+use crate::servers::Missing;
 
 /// How long a scenario may take on a backend with a clock of its own.
 const REAL_BOUND: Duration = Duration::from_secs(60);
@@ -92,6 +93,9 @@ where
                 .name()
                 .unwrap_or(scenario.name())
                 .to_owned();
+            if failure.is_for_want_of_a_server() {
+                return crate::skipped::record(&test, failure.message());
+            }
             crate::skipped::record_allowed(&test, failure.message());
         }
         Err(failure) => panic!("{scenario:?} ({mode:?}): {failure}"),
@@ -143,7 +147,7 @@ where
 {
     let fixture = match make(setup.clone()).await {
         Ok(fixture) => fixture,
-        Err(error) => return Report::failed(error.context("making the fixture").into()),
+        Err(error) => return Report::failed(unmade(error)),
     };
     let bound = match fixture.time() {
         TimeControl::Virtual => {
@@ -170,6 +174,14 @@ where
         _ => outcome,
     };
     Report { outcome, retries }
+}
+
+/// Why there is no fixture. A constructor that wants a server says which one is missing by the source of its error.
+fn unmade(error: Error) -> Failure {
+    match error.downcast_source::<Missing>() {
+        Some(missing) => Failure::no_server(missing.to_string()),
+        None => error.context("making the fixture").into(),
+    }
 }
 
 async fn tear_down<T: ?Sized + 'static>(mut fixture: Fixture<T>) -> Outcome {
@@ -207,4 +219,21 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a value that is no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_server_is_not_a_failing_backend() {
+        let missing = crate::servers::url("memcached").expect_err("there is no such server");
+        let failure = unmade(missing.into());
+        assert!(
+            failure.is_skipped() && failure.is_for_want_of_a_server(),
+            "{failure}"
+        );
+        let failure = unmade(Error::invalid_config("bad"));
+        assert!(!failure.is_skipped(), "{failure}");
+    }
 }

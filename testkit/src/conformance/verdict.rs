@@ -21,6 +21,7 @@ enum Reason {
     Broken,
     Premise,
     Skipped,
+    NoServer,
 }
 
 impl Failure {
@@ -45,6 +46,15 @@ impl Failure {
         }
     }
 
+    /// The server that the backend needs is not there: skipped like any other, but not where continuous integration must have it.
+    #[track_caller]
+    pub(super) fn no_server(message: impl Into<String>) -> Self {
+        Self {
+            reason: Reason::NoServer,
+            ..Self::broken(message)
+        }
+    }
+
     /// A step failed that the scenario needs and another scenario proves; see [`Premise`].
     #[must_use]
     #[track_caller]
@@ -64,7 +74,12 @@ impl Failure {
     /// Whether the scenario could not be played, as opposed to the backend having failed it.
     #[must_use]
     pub fn is_skipped(&self) -> bool {
-        self.reason == Reason::Skipped
+        matches!(self.reason, Reason::Skipped | Reason::NoServer)
+    }
+
+    /// Whether it could not be played for want of a server.
+    pub(super) fn is_for_want_of_a_server(&self) -> bool {
+        self.reason == Reason::NoServer
     }
 
     /// What was expected and what was seen, without the place.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use infra_core::error::{Error, ErrorKind};
+
 use super::catalog::{self, NAMES, variable};
 use crate::skipped;
 
@@ -31,6 +33,13 @@ impl fmt::Display for Missing {
 }
 
 impl std::error::Error for Missing {}
+
+/// What the constructor of a fixture answers with `servers::url("redis")?`: its scenarios are then listed as skipped.
+impl From<Missing> for Error {
+    fn from(missing: Missing) -> Self {
+        Self::new(ErrorKind::Unavailable, missing.to_string()).with_source(missing)
+    }
+}
 
 /// The URL of the server of this name, from the environment variable that `cargo servers up` prints.
 ///
