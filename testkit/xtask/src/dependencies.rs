@@ -15,11 +15,16 @@ struct Rule {
     no_driver: bool,
 }
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         package: "infra-core",
         own: &["infra-core", "infra-macros"],
         no_driver: true,
+    },
+    Rule {
+        package: "infra-consul",
+        own: &["infra-consul", "infra-core", "infra-macros"],
+        no_driver: false,
     },
     Rule {
         package: "infra-memory",
