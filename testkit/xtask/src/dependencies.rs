@@ -15,7 +15,7 @@ struct Rule {
     no_driver: bool,
 }
 
-const RULES: [Rule; 6] = [
+const RULES: [Rule; 7] = [
     Rule {
         package: "infra-core",
         own: &["infra-core", "infra-macros"],
@@ -39,6 +39,11 @@ const RULES: [Rule; 6] = [
     Rule {
         package: "infra-tantivy",
         own: &["infra-core", "infra-macros", "infra-tantivy"],
+        no_driver: false,
+    },
+    Rule {
+        package: "infra-tower",
+        own: &["infra-core", "infra-macros", "infra-tower"],
         no_driver: false,
     },
     Rule {
