@@ -2,6 +2,7 @@
 
 pub mod adding_a_backend;
 mod calls;
+pub mod campaigns;
 pub mod cancellation;
 pub mod conformance;
 pub mod fuzz;
