@@ -101,7 +101,7 @@ impl Drop for Registration {
 /// What a backend does for one instance, in the name of one registration.
 #[async_trait]
 pub trait Registrar: fmt::Debug + Send + Sync + 'static {
-    /// Registers the instance, in the place of whatever has its id.
+    /// Registers the instance, in the place of whatever has its id. When this is given up, [`remove`](Self::remove) follows.
     async fn register(&self, instance: &Instance) -> Result<()>;
 
     /// Extends the registration to its full time to live from now; makes it again if it is gone.
@@ -140,23 +140,30 @@ impl Registrations {
     /// Those of [`Registrar::register`].
     ///
     /// # Cancellation
-    /// An instance that was registered meanwhile goes when its time to live has passed.
+    /// An instance that was registered meanwhile is removed in the background.
     pub async fn register(
         &self,
         instance: Instance,
         ttl: Duration,
         registrar: Arc<dyn Registrar>,
     ) -> Result<Registration> {
-        registrar.register(&instance).await?;
         let kept = Arc::new(Kept {
             registrar,
             ttl,
-            instance: Mutex::new(Some(instance.clone())),
+            state: Mutex::new(State::Registered(instance.clone())),
             stop: CancellationToken::new(),
         });
         self.note(&kept);
-        tokio::spawn(Arc::clone(&kept).keep());
-        Ok(Registration::new(instance, Arc::new(Keeper { kept })))
+        // Whoever gives up while it is being registered drops it.
+        let registration = Registration::new(
+            instance,
+            Arc::new(Keeper {
+                kept: Arc::clone(&kept),
+            }),
+        );
+        kept.registrar.register(registration.instance()).await?;
+        tokio::spawn(kept.keep());
+        Ok(registration)
     }
 
     /// Removes every instance that is still registered, for the end of the client.
@@ -169,13 +176,10 @@ impl Registrations {
             .drain(..)
             .filter_map(|weak| weak.upgrade())
             .collect();
-        join_all(kept.iter().map(|kept| {
-            kept.stop.cancel();
-            kept.remove()
-        }))
-        .await
-        .into_iter()
-        .collect()
+        join_all(kept.iter().map(|kept| kept.remove(State::Closed)))
+            .await
+            .into_iter()
+            .collect()
     }
 
     fn note(&self, kept: &Arc<Kept>) {
@@ -196,10 +200,20 @@ impl Registrations {
 struct Kept {
     registrar: Arc<dyn Registrar>,
     ttl: Duration,
-    /// What is registered; `None` once it was replaced or removed. Locked while the server is asked, so that a confirmation
-    /// never makes again what was just removed.
-    instance: Mutex<Option<Instance>>,
+    /// Locked while the server is asked, so that a confirmation never makes again what was just removed.
+    state: Mutex<State>,
     stop: CancellationToken,
+}
+
+/// What became of a registration.
+#[derive(Debug)]
+enum State {
+    /// This is registered.
+    Registered(Instance),
+    /// It was removed here, or replaced by another one.
+    Over,
+    /// Its client was shut down.
+    Closed,
 }
 
 impl Kept {
@@ -211,11 +225,8 @@ impl Kept {
                 () = self.registrar.gone() => {}
                 () = tokio::time::sleep(jittered(pause)) => {}
             }
-            let answer = tokio::select! {
-                () = self.stop.cancelled() => return,
-                answer = self.confirm() => answer,
-            };
-            match answer {
+            // Not given up half-way: a removal must come after whatever this sends.
+            match self.confirm().await {
                 Ok(Standing::Ours) => pause = self.ttl / 3,
                 Ok(Standing::Replaced) => return,
                 Err(error) if error.kind() == ErrorKind::Closed => return,
@@ -233,8 +244,8 @@ impl Kept {
     }
 
     async fn confirm(&self) -> Result<Standing> {
-        let mut current = self.instance.lock().await;
-        let Some(instance) = current.as_ref() else {
+        let mut state = self.state.lock().await;
+        let State::Registered(instance) = &*state else {
             return Ok(Standing::Replaced);
         };
         let standing = self.registrar.confirm(instance).await?;
@@ -244,46 +255,47 @@ impl Kept {
                 id = instance.id,
                 "a registration was replaced by another one of the same id, and is not renewed any more"
             );
-            *current = None;
+            *state = State::Over;
         }
         Ok(standing)
     }
 
     async fn update(&self, instance: Instance) -> Result<()> {
-        let mut current = self.instance.lock().await;
-        let standing = match current.as_ref() {
-            Some(old) if (&old.service, &old.id) != (&instance.service, &instance.id) => {
+        let mut state = self.state.lock().await;
+        let standing = match &*state {
+            State::Registered(old) if (&old.service, &old.id) != (&instance.service, &instance.id) => {
                 return Err(Error::invalid_argument(
                     "an update cannot move a registration to another service or id; register that one",
                 ));
             }
-            Some(_) => self.registrar.replace(&instance).await?,
-            None => Standing::Replaced,
+            State::Registered(_) => self.registrar.replace(&instance).await?,
+            State::Over => Standing::Replaced,
+            State::Closed => return Err(Error::closed("the client of this registration")),
         };
-        match standing {
-            Standing::Ours => {
-                *current = Some(instance);
-                Ok(())
-            }
-            Standing::Replaced => {
-                *current = None;
-                Err(Error::new(
-                    ErrorKind::LeaseLost,
-                    format!(
-                        "instance {:?} of {:?} was registered by another, or removed; this registration cannot change it",
-                        instance.id, instance.service
-                    ),
-                ))
-            }
+        if standing == Standing::Ours {
+            *state = State::Registered(instance);
+            return Ok(());
         }
+        *state = State::Over;
+        Err(Error::new(
+            ErrorKind::LeaseLost,
+            format!(
+                "instance {:?} of {:?} was registered by another, or removed; this registration cannot change it",
+                instance.id, instance.service
+            ),
+        ))
     }
 
-    async fn remove(&self) -> Result<()> {
-        let mut current = self.instance.lock().await;
-        if let Some(instance) = current.as_ref() {
+    /// Removes the instance if it is registered; then it is registered no more, and `after` holds.
+    async fn remove(&self, after: State) -> Result<()> {
+        self.stop.cancel();
+        let mut state = self.state.lock().await;
+        if let State::Registered(instance) = &*state {
             self.registrar.remove(instance).await?;
         }
-        *current = None;
+        if !matches!(*state, State::Closed) {
+            *state = after;
+        }
         Ok(())
     }
 }
@@ -301,8 +313,7 @@ impl RegistrationKeeper for Keeper {
     }
 
     async fn deregister(&self) -> Result<()> {
-        self.kept.stop.cancel();
-        self.kept.remove().await
+        self.kept.remove(State::Over).await
     }
 
     fn abandon(&self) {
@@ -310,7 +321,7 @@ impl RegistrationKeeper for Keeper {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let kept = Arc::clone(&self.kept);
             runtime.spawn(async move {
-                if let Err(error) = kept.remove().await {
+                if let Err(error) = kept.remove(State::Over).await {
                     tracing::debug!(%error, "a dropped registration was not removed; it ends by its time to live");
                 }
             });

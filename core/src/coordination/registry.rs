@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registration::Registration;
 use crate::backend::Backend;
+use crate::capability::Limits;
 use crate::error::{Error, Result};
 use crate::watch::Watch;
 
@@ -127,6 +128,26 @@ impl Instance {
             ));
         }
         Ok(())
+    }
+
+    /// Refuses an instance that is not [valid](Self::validate), or whose names or whole size the backend does not take. For
+    /// backends.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    pub fn check(&self, limits: &Limits) -> Result<()> {
+        self.validate()?;
+        limits.check_key("service name", &self.service)?;
+        limits.check_key("instance id", &self.id)?;
+        limits.check_value("instance", self.size())
+    }
+
+    /// How many bytes its texts have.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let metadata = self.metadata.iter().map(|(name, value)| name.len() + value.len());
+        let zone = self.zone.as_ref().map_or(0, String::len);
+        self.service.len() + self.id.len() + self.address.len() + zone + metadata.sum::<usize>()
     }
 }
 

@@ -126,6 +126,12 @@ impl<I> SharedLease<I> {
         self.inner.lease.lost_token()
     }
 
+    /// Notes that the server does not know it any more, as a backend may find out before the next renewal does: all its holders
+    /// are told, and the pool asks for another one.
+    pub fn report_lost(&self) {
+        self.status().end();
+    }
+
     pub(super) fn status(&self) -> &LeaseStatus {
         &self.inner.lease.status
     }

@@ -106,7 +106,7 @@ impl Registrations {
         self.feed.publish(
             &instance.service,
             WatchEvent::Put(instance.clone()),
-            size(instance),
+            instance.size(),
         );
         Ok(())
     }
@@ -201,14 +201,4 @@ impl Registrations {
     fn get(&self, service: &str, id: &str) -> Option<&Registered> {
         self.services.get(service)?.get(id)
     }
-}
-
-/// What remembering an instance costs, roughly.
-pub(super) fn size(instance: &Instance) -> usize {
-    let metadata: usize = instance
-        .metadata
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum();
-    instance.service.len() + instance.id.len() + instance.address.len() + metadata
 }

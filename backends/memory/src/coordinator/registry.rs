@@ -11,7 +11,7 @@ use infra_core::{Error, Result, async_trait};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::registrations::{Beat, Owner, size};
+use super::registrations::{Beat, Owner};
 use super::{MemoryCoordinator, Server, locked};
 use crate::link::Link;
 
@@ -23,10 +23,7 @@ fn at(operation: &'static str) -> impl Fn(Error) -> Error {
 impl Registry for MemoryCoordinator {
     async fn register(&self, instance: Instance, ttl: Duration) -> Result<Registration> {
         let register = async {
-            instance.validate()?;
-            self.limits().check_key("service name", &instance.service)?;
-            self.limits().check_key("instance id", &instance.id)?;
-            self.limits().check_value("instance", size(&instance))?;
+            instance.check(self.limits())?;
             self.limits().check_ttl(ttl)?;
             let owner = Owner {
                 token: locked(&self.client.server.registrations).new_token(),

@@ -122,12 +122,13 @@ async fn a_dropped_registration_and_the_end_of_the_client_remove_the_instance() 
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert!(!place.is_registered());
 
-    let (place, all, registration) = registered().await;
+    let (place, all, mut registration) = registered().await;
     all.end().await.expect("removed");
     assert!(!place.is_registered());
     tokio::time::sleep(TTL * 3).await;
     assert!(!place.is_registered(), "it is not made again");
-    drop(registration);
+    let refused = registration.set_state(InstanceState::Draining).await;
+    assert_eq!(refused.expect_err("shut down").kind(), ErrorKind::Closed);
 }
 
 #[tokio::test(start_paused = true)]
