@@ -15,7 +15,7 @@ struct Rule {
     no_driver: bool,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         package: "infra-core",
         own: &["infra-core", "infra-macros"],
@@ -30,6 +30,11 @@ const RULES: [Rule; 7] = [
         package: "infra-memory",
         own: &["infra-core", "infra-macros", "infra-memory"],
         no_driver: true,
+    },
+    Rule {
+        package: "infra-etcd",
+        own: &["infra-core", "infra-macros", "infra-etcd"],
+        no_driver: false,
     },
     Rule {
         package: "infra-sql",

@@ -1,0 +1,148 @@
+//! One connection to a cluster: requests that end in time, and errors that say where they come from.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::ExponentialBuilder;
+use etcd_client::{Client as EtcdClient, ConnectOptions, Error as EtcdError};
+use infra_core::config::Validate;
+use infra_core::{Error, ErrorKind, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{EtcdConfig, PORT};
+use crate::keys::Keys;
+use crate::{BACKEND, error};
+
+/// The pause before the first repetition.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A connected client; its clones are one.
+#[derive(Clone)]
+pub(crate) struct Client {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    etcd: EtcdClient,
+    config: EtcdConfig,
+    keys: Keys,
+    /// Cancelled by the shutdown: whoever waits is told, and tasks end.
+    closed: CancellationToken,
+    /// Set when the leases were given back: what is left may not renew them.
+    ended: AtomicBool,
+}
+
+impl Client {
+    /// Connects; one endpoint that answers is enough.
+    pub(crate) async fn connect(config: EtcdConfig) -> Result<Self> {
+        let at = |error: Error| error.at("coordination", BACKEND, "connect");
+        config.check().map_err(at)?;
+        let endpoints: Vec<String> = config
+            .endpoints
+            .iter()
+            .map(|host| format!("http://{}", host.or_port(PORT)))
+            .collect();
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(config.connect_timeout)
+            .with_keep_alive(config.keep_alive_interval, config.keep_alive_timeout)
+            .with_keep_alive_while_idle(true)
+            // A member that has lost its leader says so, instead of answering nothing: watches go on elsewhere.
+            .with_require_leader(true)
+            .with_auto_token_refresh(true);
+        if let (Some(user), Some(password)) = (&config.user, &config.password) {
+            options = options.with_user(user, password.expose());
+        }
+        let connecting = EtcdClient::connect(endpoints, Some(options));
+        let etcd = bounded(config.connect_timeout, connecting).await.map_err(at)?;
+        let client = Self {
+            inner: Arc::new(Inner {
+                keys: Keys::new(&config.key_prefix),
+                etcd,
+                config,
+                closed: CancellationToken::new(),
+                ended: AtomicBool::new(false),
+            }),
+        };
+        client.ask().await.map_err(at)?;
+        Ok(client)
+    }
+
+    pub(crate) fn config(&self) -> &EtcdConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.keys
+    }
+
+    /// A handle for one request; etcd's own takes itself by `&mut`, and is cheap to clone.
+    pub(crate) fn etcd(&self) -> EtcdClient {
+        self.inner.etcd.clone()
+    }
+
+    /// Runs one request within its time.
+    pub(crate) async fn call<T>(&self, request: impl Future<Output = Result<T, EtcdError>>) -> Result<T> {
+        bounded(self.inner.config.request_timeout, request).await
+    }
+
+    /// One cheap round trip that needs a leader.
+    pub(crate) async fn ask(&self) -> Result<()> {
+        let mut etcd = self.etcd();
+        let key = self.keys().configuration();
+        self.call(async move { etcd.get(key, None).await })
+            .await
+            .map(drop)
+    }
+
+    /// Refuses a call after the shutdown.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.inner.closed.is_cancelled() {
+            return Err(Error::closed("the client of etcd"));
+        }
+        Ok(())
+    }
+
+    /// Cancelled by the shutdown.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.inner.closed
+    }
+
+    /// Whether this was the first call.
+    pub(crate) fn close(&self) -> bool {
+        self.inner.closed.cancel();
+        !self.inner.ended.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoints", &self.inner.config.endpoints)
+            .field("closed", &self.inner.closed.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long and how often what must be done in the end is tried again: without end, with pauses that grow to a few seconds.
+pub(crate) fn patience() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+}
+
+async fn bounded<T>(limit: Duration, request: impl Future<Output = Result<T, EtcdError>>) -> Result<T> {
+    match tokio::time::timeout(limit, request).await {
+        Ok(answer) => answer.map_err(error::of),
+        Err(_) => Err(Error::new(
+            ErrorKind::Timeout,
+            format!(
+                "etcd did not answer within {limit:?}; it may have no leader, or no endpoint can be reached"
+            ),
+        )),
+    }
+}
