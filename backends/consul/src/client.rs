@@ -10,6 +10,7 @@ use infra_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, redirect};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ struct Inner {
     agents: Vec<String>,
     /// The agent that answered last: what is registered there is known there.
     current: AtomicUsize,
+    requests: Semaphore,
+    questions: Semaphore,
     config: ConsulConfig,
     keys: Keys,
     /// Cancelled by the shutdown: whoever waits is told, and tasks end.
@@ -47,9 +50,16 @@ pub(crate) struct Request {
     /// The path below `/v1/`, percent-encoded, with its query.
     path: String,
     body: Bytes,
-    /// How much longer than others this request may take.
-    patience: Duration,
+    /// The index that must be exceeded, and how long to wait for that.
+    blocking: Option<(u64, Duration)>,
 }
+
+/// Consul takes 200 connections from one address. So many requests of one client are on their way at once; others wait.
+const REQUESTS: usize = 16;
+
+/// So many questions wait at an agent for a change. Whoever asks more than these is answered at once, after a pause.
+const QUESTIONS: usize = 64;
+const PAUSE: Duration = Duration::from_millis(400);
 
 impl Request {
     pub(crate) fn get(path: impl Into<String>) -> Self {
@@ -57,7 +67,7 @@ impl Request {
             method: Method::GET,
             path: path.into(),
             body: Bytes::new(),
-            patience: Duration::ZERO,
+            blocking: None,
         }
     }
 
@@ -71,13 +81,7 @@ impl Request {
 
     /// Asks to be answered when the index is greater than this one, or after `wait`. Index 0 is answered at once.
     pub(crate) fn blocking(mut self, index: u64, wait: Duration) -> Self {
-        if index > 0 {
-            let separator = if self.path.contains('?') { '&' } else { '?' };
-            self.path
-                .push_str(&format!("{separator}index={index}&wait={}ms", wait.as_millis()));
-            // Agents add up to a sixteenth, so that not all of them answer at once.
-            self.patience = wait + wait / 16;
-        }
+        self.blocking = (index > 0).then_some((index, wait));
         self
     }
 }
@@ -120,6 +124,8 @@ impl Client {
                     .map(|host| format!("http://{}", host.or_port(PORT)))
                     .collect(),
                 current: AtomicUsize::new(0),
+                requests: Semaphore::new(REQUESTS),
+                questions: Semaphore::new(QUESTIONS),
                 keys: Keys::new(&config.key_prefix),
                 config,
                 closed: CancellationToken::new(),
@@ -167,11 +173,39 @@ impl Client {
         }
     }
 
+    /// Sends a request, as soon as not too many others are on their way.
+    ///
+    /// # Errors
+    /// [`Timeout`](ErrorKind::Timeout) when it has no answer in time; else what kept it from one. An answer of any status is none.
+    pub(crate) async fn send(&self, request: &Request) -> Result<Answer> {
+        let limit = self.inner.config.request_timeout;
+        if let Some((index, wait)) = request.blocking {
+            if let Ok(_place) = self.inner.questions.try_acquire() {
+                let separator = if request.path.contains('?') { '&' } else { '?' };
+                let mut question = request.clone();
+                question
+                    .path
+                    .push_str(&format!("{separator}index={index}&wait={}ms", wait.as_millis()));
+                // Agents add up to a sixteenth, so that not all of them answer at once.
+                return self.try_agents(&question, limit + wait + wait / 16).await;
+            }
+            tokio::time::sleep(PAUSE.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        }
+        let place = tokio::time::timeout(limit, self.inner.requests.acquire()).await;
+        let _place = place.map_err(|_| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("{REQUESTS} requests to Consul were on their way for {limit:?}; it may be stopped"),
+            )
+            .without_effect()
+        })?;
+        self.try_agents(request, limit).await
+    }
+
     /// Sends a request to the agent that answered last, and to the next ones while no connection can be made.
     ///
     /// A request that was sent is not sent again, whatever became of it: whoever asked knows whether that may be.
-    pub(crate) async fn send(&self, request: &Request) -> Result<Answer> {
-        let limit = self.inner.config.request_timeout + request.patience;
+    async fn try_agents(&self, request: &Request, limit: Duration) -> Result<Answer> {
         let deadline = Instant::now() + limit;
         let mut tried = 1;
         loop {
@@ -239,6 +273,7 @@ fn http(config: &ConsulConfig) -> Result<reqwest::Client> {
     reqwest::Client::builder()
         .default_headers(headers)
         .connect_timeout(config.connect_timeout.min(share))
+        .pool_max_idle_per_host(REQUESTS)
         .tcp_keepalive(Duration::from_secs(10))
         .redirect(redirect::Policy::none())
         .no_proxy()

@@ -35,7 +35,8 @@ pub struct ConsulConfig {
     /// How long an instance id stays with its holder without a renewal. Default: 30 s.
     #[serde(with = "humane")]
     pub instance_id_ttl: Duration,
-    /// How long, at least, an instance id is not handed out again after it was given back or lost. Default: 10 s.
+    /// How long, at least, an instance id is not handed out again after it was given back or lost. Consul makes 10 s of less.
+    /// Default: 10 s.
     #[serde(with = "humane")]
     pub instance_id_quarantine: Duration,
 }
@@ -125,7 +126,16 @@ impl ConsulConfig {
     pub fn capabilities() -> Capabilities {
         Capabilities::new(Self::limits())
             .with(Capability::Durable)
+            .with(Capability::Fencing)
+            .with(Capability::Linearizable)
+            .with(Capability::FairLocks)
             .with(Capability::ConfigTransactions)
+            .with(Capability::HealthChecks)
+    }
+
+    /// How long the session lives that keeps an instance id taken after it was given back.
+    pub(crate) fn rest(&self) -> Duration {
+        self.instance_id_quarantine.max(SESSION.0)
     }
 
     pub(crate) const fn limits() -> Limits {
@@ -183,10 +193,6 @@ impl Validate for ConsulConfig {
         );
         let limits = Self::limits();
         problems.accept("instance_id_ttl", limits.check_ttl(self.instance_id_ttl));
-        problems.accept(
-            "instance_id_quarantine",
-            limits.check_ttl(self.instance_id_quarantine),
-        );
         problems.accept(
             "instance_id_ttl",
             limits.check_ttl(self.instance_id_ttl.saturating_add(self.instance_id_quarantine)),

@@ -24,44 +24,76 @@ impl Keys {
     pub(crate) fn configuration(&self) -> String {
         format!("{}config/", self.prefix)
     }
+
+    /// Where those who hold or wait for a lock stand in line.
+    pub(crate) fn lock(&self, key: &str) -> String {
+        format!("{}locks/{}/", self.prefix, segment(key))
+    }
+
+    /// Where the numbers of a service's instances are taken.
+    pub(crate) fn instance_ids(&self, service: &str) -> String {
+        format!("{}instance_ids/{}/", self.prefix, segment(service))
+    }
+}
+
+/// Which bytes of a name stay as they are, besides what stands alone or first in a part of a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Several parts of a path.
+    Parts,
+    /// One part of a path.
+    Part,
+    /// One part, where `A` and `a` are the same and the name may stand between quotes.
+    Caseless,
 }
 
 /// How a name is kept as several parts of a path: `/` separates them where a path may have it.
 pub(crate) fn stored(name: &str) -> String {
-    escaped(name, true)
+    escaped(name, Form::Parts)
 }
 
 /// How a name is kept as one part of a path.
-#[cfg(test)]
 pub(crate) fn segment(name: &str) -> String {
-    escaped(name, false)
+    escaped(name, Form::Part)
 }
 
-fn escaped(name: &str, with_slashes: bool) -> String {
-    let mut stored = String::with_capacity(name.len());
+/// How a name is kept where `A` and `a` are the same.
+pub(crate) fn caseless(name: &str) -> String {
+    escaped(name, Form::Caseless)
+}
+
+fn escaped(name: &str, form: Form) -> String {
+    let mut kept = String::with_capacity(name.len());
     let mut before = b'/';
     for byte in name.bytes() {
         let plain = match byte {
             b'%' => false,
-            b'/' => with_slashes && before != b'/',
+            b'/' => form == Form::Parts && before != b'/',
             b'.' => before != b'/',
+            b'A'..=b'Z' | b'"' | b'\\' | b'`' => form != Form::Caseless,
             _ => byte == b' ' || byte.is_ascii_graphic(),
         };
         if plain {
-            stored.push(char::from(byte));
+            kept.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.
-            let _ = write!(stored, "%{byte:02X}");
+            let _ = write!(kept, "%{byte:02X}");
         }
         before = byte;
     }
-    stored
+    kept
 }
 
 /// The name that is kept like this in several parts of a path; `None` for what nobody kept through here.
 pub(crate) fn name(kept: &str) -> Option<String> {
     let name = percent_encoding::percent_decode_str(kept).decode_utf8().ok()?;
     (stored(&name) == kept).then(|| name.into_owned())
+}
+
+/// The name that is kept like this where `A` and `a` are the same.
+pub(crate) fn name_of_caseless(kept: &str) -> Option<String> {
+    let name = percent_encoding::percent_decode_str(kept).decode_utf8().ok()?;
+    (caseless(&name) == kept).then(|| name.into_owned())
 }
 
 /// What may stand in the path of a URL as it is.
@@ -104,6 +136,7 @@ mod tests {
     fn names_come_back() {
         for text in NAMES {
             assert_eq!(name(&stored(text)).as_deref(), Some(text));
+            assert_eq!(name_of_caseless(&caseless(text)).as_deref(), Some(text));
         }
         for foreign in ["%", "a//b", "..", "%41", "%ff", "ä"] {
             assert_eq!(

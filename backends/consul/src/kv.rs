@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Client, Request};
 use crate::keys::in_path;
+use crate::sessions::SessionId;
 
 /// A key with what Consul knows of it.
 #[derive(Debug, Clone, Deserialize)]
@@ -17,7 +18,11 @@ pub(crate) struct Pair {
     /// Left out of the results of writes.
     #[serde(default)]
     pub(crate) value: Encoded,
+    pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
+    /// Who locked it; empty where nobody has.
+    #[serde(default)]
+    pub(crate) session: String,
 }
 
 /// Bytes as base64.
@@ -122,6 +127,20 @@ impl Operation {
         Self::new("delete", key)
     }
 
+    /// Sets a key and locks it for a session.
+    pub(crate) fn lock(key: impl Into<String>, value: Bytes, session: SessionId) -> Self {
+        Self {
+            value: Some(Encoded(value)),
+            session: Some(session),
+            ..Self::new("lock", key)
+        }
+    }
+
+    /// Reads all keys of a folder.
+    pub(crate) fn get_tree(folder: impl Into<String>) -> Self {
+        Self::new("get-tree", folder)
+    }
+
     /// The key is there, and its last change has this index.
     pub(crate) fn check_index(key: impl Into<String>, index: u64) -> Self {
         Self {
@@ -172,22 +191,27 @@ struct Step<'a> {
     kv: &'a Operation,
 }
 
+/// What is sent, as JSON.
+pub(crate) fn as_json(what: &str, body: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(|source| {
+        Error::new(ErrorKind::Internal, format!("{what} cannot be written as JSON")).with_source(source)
+    })
+}
+
 /// Consul takes no larger body of a transaction.
 const MAX_BODY: usize = 512 * 1024;
 
 /// The body of a transaction; refused if it is too large.
 fn body(operations: &[Operation]) -> Result<Bytes> {
     let steps: Vec<Step<'_>> = operations.iter().map(|kv| Step { kv }).collect();
-    let body = serde_json::to_vec(&steps).map_err(|source| {
-        Error::new(ErrorKind::Internal, "a transaction cannot be written as JSON").with_source(source)
-    })?;
+    let body = as_json("a transaction", &steps)?;
     if body.len() > MAX_BODY {
         return Err(Error::invalid_argument(format!(
             "the keys and values of this transaction take {} bytes on their way to Consul, more than the {MAX_BODY} allowed; write fewer at once",
             body.len()
         )));
     }
-    Ok(Bytes::from(body))
+    Ok(body)
 }
 
 /// Does all of the operations at once, or none.

@@ -5,13 +5,20 @@ mod config;
 mod config_center;
 mod coordinator;
 mod error;
+mod held;
+mod instance_ids;
 mod keys;
 mod kv;
+mod locks;
 mod register;
+mod registry;
+mod services;
+mod sessions;
 mod watching;
 
 pub use config::ConsulConfig;
 pub use coordinator::ConsulCoordinator;
+pub use register::register;
 
 /// The backend's name, and the scheme of its URLs.
 const BACKEND: &str = "consul";

@@ -1,10 +1,25 @@
 //! The scheme `consul`.
 
-use infra_core::assembly::BackendOptions;
+use std::sync::Arc;
+
+use infra_core::assembly::{BackendOptions, Backends, OpenContext, factory};
 use infra_core::config::{BackendUrl, Profile};
+use infra_core::coordination::Coordinator;
 use infra_core::error::{Error, Result};
 
+use crate::BACKEND;
 use crate::config::ConsulConfig;
+use crate::coordinator::ConsulCoordinator;
+
+/// Adds the scheme `consul://` for coordination.
+pub fn register(backends: &mut Backends) {
+    backends.with_coordinator(
+        BACKEND,
+        factory(|config: ConsulConfig, _: OpenContext| async move {
+            Ok(Arc::new(ConsulCoordinator::connect(config).await?) as Arc<dyn Coordinator>)
+        }),
+    );
+}
 
 impl BackendOptions for ConsulConfig {
     fn of(profile: Profile) -> Self {

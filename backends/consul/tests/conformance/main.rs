@@ -1,37 +1,50 @@
-//! The conformance suite on a real Consul: directly and behind the standard stack.
+//! The conformance suite on a real Consul, a proxy before each client: directly, and what is quick behind the standard stack too.
+
+mod server;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use infra_consul::{ConsulConfig, ConsulCoordinator};
 use infra_core::Result;
-use infra_core::assembly::BackendOptions;
 use infra_core::config::BackendUrl;
-use infra_core::coordination::ConfigCenter;
+use infra_core::coordination::{ConfigCenter, InstanceIds, Locks, Registry};
+use infra_testkit::conformance::backends::{Component, Opening};
 use infra_testkit::conformance::{self, Fixture, Setup};
 use infra_testkit::servers;
 
-fn config(namespace: &str) -> Result<ConsulConfig> {
+async fn opening(_setup: Setup) -> Result<Fixture<Opening>> {
     let url = BackendUrl::parse(&servers::url("consul")?)?;
-    let mut config = ConsulConfig::development();
-    config.take_url(&url)?;
-    Ok(config
-        .with_key_prefix(format!("{namespace}/"))
-        .with_watches(Duration::from_secs(10), 64)
-        .with_instance_ids(Duration::from_secs(10), Duration::from_secs(10)))
-}
-
-async fn consul(setup: Setup) -> Result<Fixture<ConsulCoordinator>> {
-    let config = config(&setup.namespace)?;
+    let opening = Arc::new(Opening::new(
+        Component::Coordination,
+        infra_consul::register,
+        url,
+        "watch_buffer",
+    ));
     Ok(Fixture::server(move || {
-        let config = config.clone();
-        async move { ConsulCoordinator::connect(config).await.map(Arc::new) }
+        let opening = Arc::clone(&opening);
+        async { Ok(opening) }
     }))
 }
 
 async fn center(setup: Setup) -> Result<Fixture<dyn ConfigCenter>> {
-    Ok(consul(setup).await?.map(|client| client as Arc<dyn ConfigCenter>))
+    Ok(server::fixture(&setup)?.map(|client| client as Arc<dyn ConfigCenter>))
 }
 
+async fn locks(setup: Setup) -> Result<Fixture<dyn Locks>> {
+    Ok(server::fixture(&setup)?.map(|client| client as Arc<dyn Locks>))
+}
+
+async fn ids(setup: Setup) -> Result<Fixture<dyn InstanceIds>> {
+    Ok(server::fixture(&setup)?.map(|client| client as Arc<dyn InstanceIds>))
+}
+
+async fn registry(setup: Setup) -> Result<Fixture<dyn Registry>> {
+    Ok(server::fixture(&setup)?.map(|client| client as Arc<dyn Registry>))
+}
+
+conformance::backends!(opening);
 conformance::config_centers!(center, bare_and_standard_stack);
 conformance::watches!(center, bare_and_standard_stack);
+conformance::locks!(locks);
+conformance::elections!(locks);
+conformance::instance_ids!(ids);
+conformance::registries!(registry);
