@@ -67,6 +67,9 @@ fn checks() -> Outcome {
     step("dependency rule", dependencies::check)
 }
 
+/// The module of suites that spend their time in waiting: sixteen of them run at once, on however few cores.
+const WAITING: &str = "on_the_server::";
+
 /// The tests on all servers, and the example's replay.
 fn tests(servers: &mut Servers, scratch: &Path, skipped: &Path) -> Outcome {
     let mut environment = Vec::new();
@@ -75,11 +78,14 @@ fn tests(servers: &mut Servers, scratch: &Path, skipped: &Path) -> Outcome {
         Ok(())
     })?;
     environment.push(("INFRA_SKIPPED".to_owned(), skipped.display().to_string()));
+    // The same selection of packages and features for both, so that nothing is built twice.
+    let all = ["test", "--workspace", "--all-features", "--no-fail-fast"];
     step("tests and documentation examples", || {
-        cargo(
-            &["test", "--workspace", "--all-features", "--no-fail-fast"],
-            &environment,
-        )
+        cargo(&[&all[..], &["--", "--skip", WAITING]].concat(), &environment)
+    })?;
+    step("suites that wait for the clocks of servers", || {
+        let waiting = ["--test", "conformance", "--", WAITING, "--test-threads", "16"];
+        cargo(&[&all[..], &waiting].concat(), &environment)
     })?;
     step("interleavings of the lock-free parts", || interleave::run(false))?;
     let data = scratch.join("replay").display().to_string();

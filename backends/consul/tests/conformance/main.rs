@@ -41,10 +41,15 @@ async fn registry(setup: Setup) -> Result<Fixture<dyn Registry>> {
     Ok(server::fixture(&setup)?.map(|client| client as Arc<dyn Registry>))
 }
 
-conformance::backends!(opening);
-conformance::config_centers!(center, bare_and_standard_stack);
-conformance::watches!(center, bare_and_standard_stack);
-conformance::locks!(locks);
-conformance::elections!(locks);
-conformance::instance_ids!(ids);
-conformance::registries!(registry);
+/// Named so that `cargo xtask test` plays many of these at once: most of their time they wait for a session to end.
+mod on_the_server {
+    use super::*;
+
+    conformance::backends!(opening);
+    conformance::config_centers!(center, bare_and_standard_stack);
+    conformance::watches!(center, bare_and_standard_stack);
+    conformance::locks!(locks);
+    conformance::elections!(locks);
+    conformance::instance_ids!(ids);
+    conformance::registries!(registry);
+}
