@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{EtcdConfig, PORT};
 use crate::keys::Keys;
-use crate::{BACKEND, error};
+use crate::{BACKEND, error, tls};
 
 /// The pause before the first repetition.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -40,10 +40,13 @@ impl Client {
     pub(crate) async fn connect(config: EtcdConfig) -> Result<Self> {
         let at = |error: Error| error.at("coordination", BACKEND, "connect");
         config.check().map_err(at)?;
+        let tls = config.tls.as_ref().map(tls::options).transpose().map_err(at)?;
+        // Nothing falls back from the one to the other.
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let endpoints: Vec<String> = config
             .endpoints
             .iter()
-            .map(|host| format!("http://{}", host.or_port(PORT)))
+            .map(|host| format!("{scheme}://{}", host.or_port(PORT)))
             .collect();
         let mut options = ConnectOptions::new()
             .with_connect_timeout(config.connect_timeout)
@@ -52,6 +55,11 @@ impl Client {
             // A member that has lost its leader says so, instead of answering nothing: watches go on elsewhere.
             .with_require_leader(true)
             .with_auto_token_refresh(true);
+        if let Some(tls) = tls {
+            options = options.with_tls(tls);
+        } else if config.password.is_some() {
+            tracing::warn!("the password for etcd is sent without TLS; configure `tls`");
+        }
         if let (Some(user), Some(password)) = (&config.user, &config.password) {
             options = options.with_user(user, password.expose());
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infra_core::capability::Limits;
-use infra_core::config::{Host, Problems, Secret, Validate, humane};
+use infra_core::config::{Host, Problems, Secret, TlsConfig, Validate, humane};
 use serde::{Deserialize, Serialize};
 
 /// How a process uses an etcd cluster.
@@ -22,6 +22,8 @@ pub struct EtcdConfig {
     /// The user's password, from the URL.
     #[serde(skip)]
     pub password: Option<Secret<String>>,
+    /// Speaks TLS, or not at all where there is this: `tls = { ca_file = "ca.pem" }`. Default: no TLS.
+    pub tls: Option<TlsConfig>,
     /// What every key begins with. Default: `infra/`.
     pub key_prefix: String,
     /// How long connecting may take. Default: 5 s in development, 10 s in production.
@@ -61,6 +63,7 @@ impl EtcdConfig {
             endpoints: vec![Host::new("localhost", Some(PORT))],
             user: None,
             password: None,
+            tls: None,
             key_prefix: "infra/".to_owned(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
@@ -85,6 +88,13 @@ impl EtcdConfig {
     #[must_use]
     pub fn with_endpoints(mut self, endpoints: impl IntoIterator<Item = Host>) -> Self {
         self.endpoints = endpoints.into_iter().collect();
+        self
+    }
+
+    /// The same, speaking TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -136,6 +146,7 @@ impl Validate for EtcdConfig {
             "key_prefix",
             "must have 1 to 256 bytes, so that other users of the cluster keep apart",
         );
+        problems.within("tls", |problems| self.tls.validate(problems));
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),

@@ -1,11 +1,16 @@
 //! What etcd says, in this project's words: one table, tested row by row.
 
+use std::error::Error as _;
+
 use etcd_client::Error as EtcdError;
 use infra_core::{Error, ErrorKind};
+
+use crate::tls;
 
 /// The numbers of gRPC's status codes that etcd uses.
 mod code {
     pub(super) const CANCELLED: i32 = 1;
+    pub(super) const UNKNOWN: i32 = 2;
     pub(super) const INVALID_ARGUMENT: i32 = 3;
     pub(super) const DEADLINE_EXCEEDED: i32 = 4;
     pub(super) const NOT_FOUND: i32 = 5;
@@ -20,14 +25,25 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
+const UNREACHABLE: (ErrorKind, &str) = (
+    ErrorKind::Unavailable,
+    "no endpoint of etcd could be reached; check that it runs, the URL, and whether it wants TLS",
+);
+
 /// The error of a request, with the driver's error as its source.
 pub(crate) fn of(source: EtcdError) -> Error {
+    if let Some((kind, message)) = tls::problem(&source) {
+        return Error::new(kind, message).with_source(source);
+    }
     let (kind, message) = match &source {
+        // The transport's failures have the code of what nobody knows, and a source, which the server's have not.
+        EtcdError::GRpcStatus(status)
+            if status.code() as i32 == code::UNKNOWN && status.source().is_some() =>
+        {
+            UNREACHABLE
+        }
         EtcdError::GRpcStatus(status) => of_status(status.code() as i32, status.message()),
-        EtcdError::TransportError(_) | EtcdError::IoError(_) => (
-            ErrorKind::Unavailable,
-            "no endpoint of etcd could be reached; check that it runs, and the URL",
-        ),
+        EtcdError::TransportError(_) | EtcdError::IoError(_) => UNREACHABLE,
         EtcdError::LeaseKeepAliveError(reason) if reason.contains("not found") => {
             (ErrorKind::LeaseLost, "etcd does not know the lease any more")
         }

@@ -13,6 +13,7 @@ mod locks;
 mod register;
 mod registrations;
 mod registry;
+mod tls;
 mod watching;
 
 pub use config::EtcdConfig;
