@@ -6,7 +6,7 @@ use super::{Backends, InfraConfig, OpenContext};
 use crate::backend::Backend;
 use crate::breaker::Breakers;
 use crate::cache::Cache;
-use crate::config::{Following, Profile};
+use crate::config::{Following, HotReload, Profile, Reloads};
 use crate::coordination::{ConfigCenter, Coordinator};
 use crate::database::Database;
 use crate::error::Result;
@@ -15,6 +15,7 @@ use crate::lifecycle::{HealthReport, Lifecycle};
 use crate::once::{Once, StoreOnce};
 use crate::queue::{MessageQueue, Producer};
 use crate::rate_limit::{Limiter, LimiterDependencies, RateLimiter};
+use crate::retry;
 use crate::search::Search;
 use crate::telemetry::{Meter, NoMeter};
 use crate::uid::{SnowflakeIds, UidProvider};
@@ -24,6 +25,21 @@ use crate::uid::{SnowflakeIds, UidProvider};
 /// Components are opened in the order in which they need each other (coordination, cache, database, ids, queue, rate
 /// limits, idempotency, search) and closed in exactly the reverse one. When one cannot be opened, those before it are
 /// closed and the error says which one it was.
+///
+/// # Hot reload
+/// What may change while the service runs follows the configuration centre, each part by a path of its configuration:
+///
+/// | what | where | read as |
+/// | --- | --- | --- |
+/// | breaker policies | `breaker.policies_path`, by default `breakers/` | `{breaker}.json`, and `default.json` for all others |
+/// | rate-limit rules | `rate_limit.rules_path` | `{rule}.json`, or a map of rules |
+/// | retry policies | `retry.policies_path`, by default `retry/` | `{component}.json` with a component's section name (`cache`, `database` …), and `default.json` for all others |
+/// | log levels | the service's choice | [`log::Handle::hot_reload`](crate::log::Handle::hot_reload) |
+/// | concurrency of a consumer | the service's choice | [`SubscriptionHandle::hot_reload`](crate::queue::SubscriptionHandle::hot_reload) |
+///
+/// A change takes effect at once and loses no state. A bad value is refused, and the last good one stays; which key it was and why
+/// says the log, and [`Infra::reloads`]. Deletion goes back to the configuration. With a `…_snapshot` file, the service starts
+/// with the last good values while the configuration centre is away.
 ///
 /// ```
 /// # use infra_core::{Result, assembly::{Backends, Infra, InfraConfig}, config::Profile};
@@ -38,6 +54,7 @@ use crate::uid::{SnowflakeIds, UidProvider};
 #[derive(Debug)]
 pub struct Infra {
     parts: Parts,
+    reloads: Reloads,
     lifecycle: Lifecycle,
 }
 
@@ -92,8 +109,18 @@ impl Infra {
         config.check_with(backends, profile)?;
         let mut lifecycle = Lifecycle::new(config.shutdown_deadline);
         let context = OpenContext::new(profile, meter);
-        match open_parts(service, &config, backends, &context, &mut lifecycle).await {
-            Ok(parts) => Ok(Self { parts, lifecycle }),
+        let mut following = Followed {
+            lifecycle: &mut lifecycle,
+            reloads: Reloads::new(),
+        };
+        let opened = open_parts(service, &config, backends, &context, &mut following).await;
+        let reloads = following.reloads;
+        match opened {
+            Ok(parts) => Ok(Self {
+                parts,
+                reloads,
+                lifecycle,
+            }),
             Err(error) => {
                 tracing::error!(%error, "a component could not be opened; closing those that were");
                 for (step, failure) in lifecycle.shutdown().await.failures() {
@@ -110,7 +137,27 @@ impl Infra {
     /// # Errors
     /// None that [`Infra::open`] would not have found; the type leaves room for others.
     pub fn stack(&self) -> Result<Stack> {
-        self.parts.stacks.one()
+        self.stack_named(retry::DEFAULT_POLICY)
+    }
+
+    /// A standard stack like [`Infra::stack`] whose retry policy is the one of this name: `{name}.json` below
+    /// `retry.policies_path`. Stacks of one name share a retry budget.
+    ///
+    /// # Errors
+    /// As [`Infra::stack`].
+    pub fn stack_named(&self, name: &str) -> Result<Stack> {
+        self.parts.stacks.named(name)
+    }
+
+    /// What follows the configuration centre, with what of it was refused and why.
+    #[must_use]
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// The same, for a service to add what it follows itself.
+    pub fn reloads_mut(&mut self) -> &mut Reloads {
+        &mut self.reloads
     }
 
     /// Where metrics are recorded.
@@ -206,7 +253,7 @@ impl Infra {
     /// # Cancellation
     /// What has not stopped yet is dropped where it is.
     pub async fn shutdown(self) -> Result<()> {
-        let Self { parts, lifecycle } = self;
+        let Self { parts, lifecycle, .. } = self;
         let stopped = lifecycle.shutdown().await.into_result();
         drop(parts);
         stopped
@@ -218,7 +265,7 @@ async fn open_parts(
     config: &InfraConfig,
     backends: &Backends,
     context: &OpenContext,
-    lifecycle: &mut Lifecycle,
+    opened: &mut Followed<'_>,
 ) -> Result<Parts> {
     let meter = Arc::clone(&context.meter);
     let breakers = Arc::new(Breakers::with_meter(config.breaker.clone(), Arc::clone(&meter))?);
@@ -226,56 +273,61 @@ async fn open_parts(
         config: config.stack.clone(),
         meter: Arc::clone(&meter),
         breakers: breakers.clone(),
+        policies: config
+            .stack
+            .retry
+            .clone()
+            .map(|default| retry::Policies::new(config.retry.clone(), default))
+            .transpose()?,
     };
 
     let coordinator = backends.open_coordinator(&config.coordination, context).await?;
-    lifecycle.push("coordination", coordinator.clone());
-    let coordinator: Arc<dyn Coordinator> = stacks.one()?.wrap(coordinator);
+    opened.lifecycle.push("coordination", coordinator.clone());
+    let coordinator: Arc<dyn Coordinator> = stacks.named("coordination")?.wrap(coordinator);
     let center: Arc<dyn ConfigCenter> = coordinator.clone();
-    keep_following(
-        lifecycle,
-        "breaker policies",
-        breakers.follow(center.clone()).await?.1,
-    );
+    opened.keep("breaker policies", breakers.follow(center.clone()).await?);
+    if let Some(policies) = &stacks.policies {
+        opened.keep("retry policies", policies.follow(center.clone()).await?);
+    }
 
     let cache = backends.open_cache(&config.cache, context).await?;
-    lifecycle.push("cache", cache.clone());
-    let cache: Arc<dyn Cache> = stacks.one()?.wrap(cache);
+    opened.lifecycle.push("cache", cache.clone());
+    let cache: Arc<dyn Cache> = stacks.named("cache")?.wrap(cache);
 
     let database = backends.open_database(&config.database, context).await?;
-    lifecycle.push("database", database.clone());
-    let database: Arc<dyn Database> = stacks.one()?.wrap(database);
+    opened.lifecycle.push("database", database.clone());
+    let database: Arc<dyn Database> = stacks.named("database")?.wrap(database);
 
     let ids = Arc::new(SnowflakeIds::connect(coordinator.clone(), service, config.uid.clone()).await?);
     let releasing = Arc::clone(&ids);
-    lifecycle.push_stop("instance id", move |_| {
+    opened.lifecycle.push_stop("instance id", move |_| {
         Box::pin(async move { releasing.close().await })
     });
 
     let queue = backends.open_queue(&config.queue, context).await?;
-    lifecycle.push("queue", queue.clone());
-    let producer: Arc<dyn Producer> = stacks.one()?.wrap(queue.producer().await?);
+    opened.lifecycle.push("queue", queue.clone());
+    let producer: Arc<dyn Producer> = stacks.named("queue")?.wrap(queue.producer().await?);
 
     let rate_limit_store = backends
         .open_rate_limit_store(&config.rate_limit_store, context)
         .await?;
-    lifecycle.push("rate_limit", rate_limit_store.clone());
+    opened.lifecycle.push("rate_limit", rate_limit_store.clone());
     let limits = LimiterDependencies::new()
-        .with_store(stacks.one()?.wrap(rate_limit_store))
+        .with_store(stacks.named("rate_limit_store")?.wrap(rate_limit_store))
         .with_meter(Arc::clone(&meter));
     let limiter = Arc::new(Limiter::connect(config.rate_limit.clone(), limits).await?);
-    keep_following(lifecycle, "rate-limit rules", limiter.follow(center).await?.1);
+    opened.keep("rate-limit rules", limiter.follow(center).await?);
 
     let once_store = backends.open_once_store(&config.once_store, context).await?;
-    lifecycle.push("once", once_store.clone());
+    opened.lifecycle.push("once", once_store.clone());
     let once = Arc::new(StoreOnce::new(
-        stacks.one()?.wrap(once_store),
+        stacks.named("once_store")?.wrap(once_store),
         config.once.clone(),
     )?);
 
     let search = backends.open_search(&config.search, context).await?;
-    lifecycle.push("search", search.clone());
-    let search: Arc<dyn Search> = stacks.one()?.wrap(search);
+    opened.lifecycle.push("search", search.clone());
+    let search: Arc<dyn Search> = stacks.named("search")?.wrap(search);
 
     Ok(Parts {
         meter,
@@ -300,21 +352,40 @@ struct Stacks {
     config: StackConfig,
     meter: Arc<dyn Meter>,
     breakers: Arc<Breakers>,
+    /// Absent where nothing is repeated.
+    policies: Option<retry::Policies>,
 }
 
 impl Stacks {
-    fn one(&self) -> Result<Stack> {
-        StandardStack::new(self.config.clone())
+    /// The stack of a component, whose retry policy has this name.
+    fn named(&self, name: &str) -> Result<Stack> {
+        let mut stack = StandardStack::new(self.config.clone())
             .with_meter(Arc::clone(&self.meter))
-            .with_breakers(self.breakers.clone())
-            .build()
+            .with_breakers(self.breakers.clone());
+        if let Some(policies) = &self.policies {
+            stack = stack.with_retry_policy(policies.policy(name));
+        }
+        stack.build()
     }
 }
 
-/// Following ends before the configuration centre that is followed.
-fn keep_following(lifecycle: &mut Lifecycle, name: &str, following: Following) {
-    lifecycle.push_stop(name, move |_| {
-        drop(following);
-        Box::pin(async { Ok(()) })
-    });
+/// What was opened so far, and what it follows.
+struct Followed<'a> {
+    lifecycle: &'a mut Lifecycle,
+    reloads: Reloads,
+}
+
+impl Followed<'_> {
+    /// Following ends before the configuration centre that is followed.
+    fn keep<C: Send + Sync + 'static>(
+        &mut self,
+        name: &'static str,
+        (reload, following): (HotReload<C>, Following),
+    ) {
+        self.reloads.add(name, &reload);
+        self.lifecycle.push_stop(name, move |_| {
+            drop(following);
+            Box::pin(async { Ok(()) })
+        });
+    }
 }

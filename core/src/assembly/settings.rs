@@ -12,6 +12,7 @@ use crate::intercept::StackConfig;
 use crate::log::LogConfig;
 use crate::once::OnceConfig;
 use crate::rate_limit::RateLimitConfig;
+use crate::retry::RetryConfig;
 use crate::uid::UidConfig;
 
 /// The configuration of all components: a section for each that has a backend, a plain struct for each that has none.
@@ -50,6 +51,9 @@ pub struct InfraConfig {
     pub once: OnceConfig,
     /// Circuit breakers.
     pub breaker: BreakerConfig,
+    /// Where the configuration centre has retry policies; what holds without them is `stack.retry`.
+    #[serde(default)]
+    pub retry: RetryConfig,
     /// The search index.
     pub search: Section,
     /// The interceptors before every component.
@@ -87,6 +91,7 @@ impl InfraConfig {
             once_store: memory(),
             once: pick!(OnceConfig),
             breaker: pick!(BreakerConfig),
+            retry: RetryConfig::default(),
             search: embedded("tantivy"),
             stack: pick!(StackConfig),
             shutdown_deadline: Duration::from_secs(if production { 30 } else { 10 }),
@@ -131,6 +136,7 @@ impl Validate for InfraConfig {
         problems.within("rate_limit", |problems| self.rate_limit.validate(problems));
         problems.within("once", |problems| self.once.validate(problems));
         problems.within("breaker", |problems| self.breaker.validate(problems));
+        problems.within("retry", |problems| self.retry.validate(problems));
         problems.within("stack", |problems| self.stack.validate(problems));
         problems.ensure(
             !self.shutdown_deadline.is_zero(),

@@ -69,7 +69,7 @@ pub use document::Format;
 pub use loader::{Loader, Origins};
 pub use problems::{Problem, Problems, Validate};
 pub use profile::Profile;
-pub use reload::{Follow, Following, HotReload, Rejection};
+pub use reload::{Follow, Following, HotReload, Rejection, ReloadStatus, Reloads};
 pub use secret::Secret;
 pub use tls::{TlsConfig, TlsMaterial};
 pub use tree::Source;

@@ -3,7 +3,7 @@
 use super::interceptor::{Enter, Exit, Interceptor, Outcome, Role, Scope, Status};
 use super::method::Call;
 use crate::error::ErrorKind;
-use crate::retry::{Attempts, Budget, Idempotence, Policy};
+use crate::retry::{Attempts, Budget, Idempotence, Policy, SharedPolicy};
 
 /// Repeats failed calls as a [`retry::Policy`](Policy) says, within a budget that all of them share.
 ///
@@ -16,8 +16,16 @@ use crate::retry::{Attempts, Budget, Idempotence, Policy};
 /// here: put a [`Timeout`](super::Timeout) inside, as [`StandardStack`](super::StandardStack) does.
 #[derive(Debug)]
 pub struct Retrying {
-    policy: Policy,
-    budget: Budget,
+    source: Source,
+    /// Shared with others, in the place of the policy's own.
+    budget: Option<Budget>,
+}
+
+/// Where the policy is.
+#[derive(Debug)]
+enum Source {
+    Fixed(Box<(Policy, Budget)>),
+    Shared(SharedPolicy),
 }
 
 impl Retrying {
@@ -25,20 +33,41 @@ impl Retrying {
     #[must_use]
     pub fn new(policy: Policy) -> Self {
         let budget = policy.new_budget();
-        Self { policy, budget }
+        Self {
+            source: Source::Fixed(Box::new((policy, budget))),
+            budget: None,
+        }
+    }
+
+    /// Repeats as a policy says that may change while calls are made: a call goes on by the policy with which it began to
+    /// fail.
+    #[must_use]
+    pub fn following(policy: SharedPolicy) -> Self {
+        Self {
+            source: Source::Shared(policy),
+            budget: None,
+        }
     }
 
     /// Shares `budget` with others, one per downstream server for example.
     #[must_use]
     pub fn with_budget(mut self, budget: &Budget) -> Self {
-        self.budget = budget.clone();
+        self.budget = Some(budget.clone());
         self
     }
 
-    /// The budget.
+    /// The budget now.
     #[must_use]
-    pub fn budget(&self) -> &Budget {
-        &self.budget
+    pub fn budget(&self) -> Budget {
+        self.read(|_, budget| budget.clone())
+    }
+
+    fn read<R>(&self, look: impl FnOnce(&Policy, &Budget) -> R) -> R {
+        let look = |policy: &Policy, own: &Budget| look(policy, self.budget.as_ref().unwrap_or(own));
+        match &self.source {
+            Source::Fixed(fixed) => look(&fixed.0, &fixed.1),
+            Source::Shared(shared) => shared.read(look),
+        }
     }
 
     fn attempts(&self, call: &Call<'_>) -> Attempts {
@@ -47,7 +76,7 @@ impl Retrying {
         } else {
             Idempotence::NotIdempotent
         };
-        self.policy.start(idempotence).with_budget(&self.budget)
+        self.read(|policy, budget| policy.start(idempotence).with_budget(budget))
     }
 }
 
@@ -64,8 +93,8 @@ impl Interceptor for Retrying {
     }
 
     fn enter(&self, call: &Call<'_>, scope: &mut Scope) -> Enter {
-        if let Some(limit) = self.policy.total_deadline
-            && !call.method().waits()
+        if !call.method().waits()
+            && let Some(limit) = self.read(|policy, _| policy.total_deadline)
         {
             scope.bound(limit);
         }
@@ -75,7 +104,7 @@ impl Interceptor for Retrying {
     fn exit(&self, call: &Call<'_>, scope: &mut Scope, outcome: &Outcome<'_>) -> Exit {
         let state = scope.state();
         if std::mem::replace(&mut state.number, DEPOSITED) != DEPOSITED {
-            self.budget.deposit_at(outcome.at());
+            self.read(|_, budget| budget.deposit_at(outcome.at()));
         }
         let Status::Err(failed) = outcome.status() else {
             return Exit::Done;

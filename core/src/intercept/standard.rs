@@ -18,7 +18,7 @@ use super::trace::Trace;
 use crate::breaker::BreakerProvider;
 use crate::config::{Problems, Validate, humane};
 use crate::error::Result;
-use crate::retry::{self, Budget};
+use crate::retry::{self, Budget, SharedPolicy};
 use crate::telemetry::Meter;
 
 /// What the standard stack does. Parts that are absent are left out of the stack.
@@ -221,6 +221,7 @@ pub struct StandardStack {
     config: StackConfig,
     meter: Option<Arc<dyn Meter>>,
     breakers: Option<Arc<dyn BreakerProvider>>,
+    retry: Option<SharedPolicy>,
     budget: Option<Budget>,
     faults: Option<Arc<Faults>>,
 }
@@ -232,6 +233,7 @@ impl StandardStack {
             config,
             meter: None,
             breakers: None,
+            retry: None,
             budget: None,
             faults: None,
         }
@@ -246,6 +248,13 @@ impl StandardStack {
     /// Takes breakers from this provider.
     pub fn with_breakers(mut self, breakers: Arc<dyn BreakerProvider>) -> Self {
         self.breakers = Some(breakers);
+        self
+    }
+
+    /// Repeats as this policy says, which may change while the stack is in use, in the place of the configured one. Where the
+    /// configuration repeats nothing, nothing is repeated all the same.
+    pub fn with_retry_policy(mut self, policy: SharedPolicy) -> Self {
+        self.retry = Some(policy);
         self
     }
 
@@ -279,16 +288,23 @@ impl StandardStack {
         if let Some(breakers) = self.breakers {
             stack = stack.with(CircuitBreaking::new(breakers));
         }
-        let timeout = self.config.attempt_timeout();
+        let shared = self.retry.filter(|_| self.config.retry.is_some());
+        let timeout = match &shared {
+            Some(policy) => Some(Timeout::following(policy.clone(), self.config.timeout)),
+            None => self.config.attempt_timeout().map(Timeout::new),
+        };
         if let Some(policy) = self.config.retry {
-            let retrying = Retrying::new(policy);
+            let retrying = match shared {
+                Some(shared) => Retrying::following(shared),
+                None => Retrying::new(policy),
+            };
             stack = stack.with(match &self.budget {
                 Some(budget) => retrying.with_budget(budget),
                 None => retrying,
             });
         }
-        if let Some(limit) = timeout {
-            stack = stack.with(Timeout::new(limit));
+        if let Some(timeout) = timeout {
+            stack = stack.with(timeout);
         }
         if let Some(faults) = self.faults {
             stack = stack.with_shared(faults);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::interceptor::{Enter, Interceptor, Role, Scope};
 use super::method::Call;
+use crate::retry::SharedPolicy;
 
 /// Bounds the time of everything inside it; a call that takes longer is dropped and fails with
 /// [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
@@ -16,7 +17,9 @@ use super::method::Call;
 /// Needs a tokio runtime with its timer enabled.
 #[derive(Debug, Clone)]
 pub struct Timeout {
-    limit: Duration,
+    limit: Option<Duration>,
+    /// Whose time for an attempt counts too, where it is shorter.
+    policy: Option<SharedPolicy>,
     methods: Vec<(&'static str, Duration)>,
 }
 
@@ -25,7 +28,19 @@ impl Timeout {
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
         Self {
+            limit: Some(limit),
+            policy: None,
+            methods: Vec::new(),
+        }
+    }
+
+    /// The shorter of `limit` and the time that a policy allows to each attempt, which may change while calls are made; no bound
+    /// while neither says one.
+    #[must_use]
+    pub const fn following(policy: SharedPolicy, limit: Option<Duration>) -> Self {
+        Self {
             limit,
+            policy: Some(policy),
             methods: Vec::new(),
         }
     }
@@ -37,12 +52,18 @@ impl Timeout {
         self
     }
 
-    fn limit(&self, label: &str) -> Duration {
-        self.methods
-            .iter()
-            .rev()
-            .find(|(method, _)| *method == label)
-            .map_or(self.limit, |(_, limit)| *limit)
+    fn limit(&self, label: &str) -> Option<Duration> {
+        let of_method = self.methods.iter().rev().find(|(method, _)| *method == label);
+        if let Some((_, limit)) = of_method {
+            return Some(*limit);
+        }
+        match &self.policy {
+            None => self.limit,
+            Some(policy) => {
+                let of_attempt = policy.read(|policy, _| policy.attempt_timeout);
+                self.limit.into_iter().chain(of_attempt).min()
+            }
+        }
     }
 }
 
@@ -60,8 +81,10 @@ impl Interceptor for Timeout {
     }
 
     fn enter(&self, call: &Call<'_>, scope: &mut Scope) -> Enter {
-        if !call.method().waits() {
-            scope.bound(self.limit(call.method().label()));
+        if !call.method().waits()
+            && let Some(limit) = self.limit(call.method().label())
+        {
+            scope.bound(limit);
         }
         Enter::Proceed
     }

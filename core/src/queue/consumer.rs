@@ -10,8 +10,11 @@ use async_trait::async_trait;
 
 use super::Message;
 use super::prepare::check_topic;
+use serde::{Deserialize, Serialize};
+
 use crate::backend::Backend;
 use crate::capability::Limits;
+use crate::config::{HotReload, Problems, Validate};
 use crate::error::{Error, Result};
 
 /// What a handler answers.
@@ -325,6 +328,34 @@ pub trait SubscriptionKeeper: fmt::Debug + Send + Sync + 'static {
     fn in_flight(&self) -> usize;
 }
 
+/// How much a subscription does at the same time: the part of it that may change while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Concurrency {
+    /// The most messages that this member holds at the same time; at most 65 535.
+    pub max_in_flight: NonZeroU32,
+}
+
+impl Concurrency {
+    /// So many messages at the same time.
+    #[must_use]
+    pub const fn new(max_in_flight: NonZeroU32) -> Self {
+        Self { max_in_flight }
+    }
+}
+
+impl Validate for Concurrency {
+    /// Finds more messages than a broker can be asked to send ahead.
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(
+            self.max_in_flight.get() <= u32::from(u16::MAX),
+            "max_in_flight",
+            "must be at most 65535",
+        );
+    }
+}
+
 /// A running subscription. Dropping it stops at once; unsettled messages go back to the group.
 #[derive(Debug)]
 pub struct SubscriptionHandle {
@@ -354,6 +385,46 @@ impl SubscriptionHandle {
     /// Changes how many messages are handled at the same time; takes effect at once.
     pub fn set_max_in_flight(&self, messages: NonZeroU32) {
         self.keeper.set_max_in_flight(messages);
+    }
+
+    /// How much is done at the same time as a hot-reloaded value, to follow a key of the config centre, by custom
+    /// `consumers/{group}.json`: `{"max_in_flight": 32}`. Its default is what the subscription began with.
+    ///
+    /// No message is dropped or delivered again for a change: more are fetched at once, or none until there is room. It ends with
+    /// the subscription, and does not keep it running.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use infra_core::Result;
+    /// # use infra_core::config::Following;
+    /// # use infra_core::coordination::ConfigCenter;
+    /// # use infra_core::queue::{Concurrency, Consumer, Handler, Subscription, SubscriptionHandle};
+    /// # async fn start(
+    /// #     consumer: &dyn Consumer,
+    /// #     handler: Arc<dyn Handler>,
+    /// #     config_center: Arc<dyn ConfigCenter>,
+    /// # ) -> Result<(SubscriptionHandle, Following)> {
+    /// let subscription = Subscription::to(["orders"]);
+    /// let default = Concurrency::new(subscription.max_in_flight);
+    /// let handle = consumer.subscribe(subscription, handler).await?;
+    /// let following = handle
+    ///     .hot_reload(default)?
+    ///     .follow(config_center, "consumers/billing.json")
+    ///     .await?;
+    /// # Ok((handle, following))
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a default that is not valid.
+    pub fn hot_reload(&self, default: Concurrency) -> Result<HotReload<Concurrency>> {
+        let keeper = Arc::downgrade(&self.keeper);
+        HotReload::applying(default, move |concurrency: &Concurrency| {
+            if let Some(keeper) = keeper.upgrade() {
+                keeper.set_max_in_flight(concurrency.max_in_flight);
+            }
+            Ok(())
+        })
     }
 
     /// How many messages are being handled or wait for their next attempt here.

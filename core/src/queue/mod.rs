@@ -14,8 +14,8 @@ pub mod runtime;
 
 pub use admin::{ConsumerLag, PartitionInfo, TopicAdmin, TopicInfo, TopicSpec};
 pub use consumer::{
-    BatchHandler, Consumer, Delivery, Disposition, Handler, Start, Subscription, SubscriptionHandle,
-    SubscriptionKeeper, handler_fn,
+    BatchHandler, Concurrency, Consumer, Delivery, Disposition, Handler, Start, Subscription,
+    SubscriptionHandle, SubscriptionKeeper, handler_fn,
 };
 pub use headers::{Headers, names};
 pub use message::Message;

@@ -33,8 +33,10 @@ mod budget;
 mod interleavings;
 mod policy;
 mod run;
+mod shared;
 
 pub use attempts::Attempts;
 pub use budget::{Budget, BudgetPolicy};
 pub use policy::{Backoff, Idempotence, Jitter, Policy};
 pub use run::{run, run_not_idempotent};
+pub use shared::{DEFAULT_POLICY, Policies, RetryConfig, SharedPolicy};

@@ -3,6 +3,7 @@
 mod follow;
 mod follower;
 mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 pub use follow::{Follow, Following};
 use serde::de::DeserializeOwned;
+pub use status::{ReloadStatus, Reloads};
 use tokio::sync::watch;
 
 use super::problems::Validate;
