@@ -48,6 +48,10 @@ fn every_scenario_notices_its_defect_and_no_other() {
             broken("WATCH-017", Defect::LosesWhileCutOff, "loses what changes while its client is cut off"),
             broken("WATCH-018", Defect::ReadsItsCache, "answers every reading of a scope with the first"),
             broken("WATCH-019", Defect::AwayIsForEver, "calls an unreachable server an internal error"),
+            broken("WATCH-020", Defect::TellsLate, "tells of each change two seconds later"),
+            broken("WATCH-021", Defect::HidesBadValuesBelow, "tells nothing of numbers below zero that change below a prefix"),
+            broken("WATCH-022", Defect::DeletionIsEmptyValueBelow, "tells of a deletion below a prefix as of an empty value"),
+            broken("WATCH-023", Defect::AwayIsForEverBelow, "calls an unreachable server an internal error when a prefix is read"),
         ],
     );
 }
@@ -73,6 +77,10 @@ enum Defect {
     LosesWhileCutOff,
     ReadsItsCache,
     AwayIsForEver,
+    TellsLate,
+    HidesBadValuesBelow,
+    DeletionIsEmptyValueBelow,
+    AwayIsForEverBelow,
 }
 
 fn broken(breaks: &str, defect: Defect, words: &'static str) -> Breakage<dyn ConfigCenter> {
@@ -106,6 +114,8 @@ struct Relay {
     /// A connection that no scenario cuts.
     elsewhere: MemoryCoordinator,
     defect: Defect,
+    /// Whether a prefix is watched, and not one key.
+    below: bool,
     dropped: CancellationToken,
     known: BTreeSet<String>,
     last_key: Option<String>,
@@ -135,6 +145,9 @@ impl Relay {
                         && matches!(&event, WatchEvent::Closed(error) if error.kind() == ErrorKind::Closed)
                     {
                         return sink.abandoned().await;
+                    }
+                    if self.defect == Defect::TellsLate && matches!(event, WatchEvent::Put(_)) {
+                        tokio::time::sleep(Duration::from_secs(2)).await;
                     }
                     if !self.tell(event, &sink) {
                         return;
@@ -177,7 +190,10 @@ impl Relay {
                 sink.close(said);
                 return false;
             }
-            (Defect::DeletionIsEmptyValue, WatchEvent::Delete(key)) => {
+            (Defect::DeletionIsEmptyValue, WatchEvent::Delete(key)) if !self.below => {
+                WatchEvent::Put(ConfigEntry::new(key, Vec::new().into(), Version::ABSENT))
+            }
+            (Defect::DeletionIsEmptyValueBelow, WatchEvent::Delete(key)) if self.below => {
                 WatchEvent::Put(ConfigEntry::new(key, Vec::new().into(), Version::ABSENT))
             }
             (Defect::LosesInSilence, WatchEvent::Lagged { .. })
@@ -205,12 +221,25 @@ impl Relay {
             Defect::MissesLaterKeys => usize::from(self.known.contains(&entry.key)),
             Defect::OneEventPerRevision => usize::from(!same_version),
             Defect::HidesBadValues => usize::from(is_json),
+            Defect::HidesBadValuesBelow => {
+                let negative = entry.value.windows(2).any(|pair| pair == b"-1");
+                usize::from(!(self.below && negative))
+            }
             _ => 1,
         }
     }
 }
 
 backend_of_inner!(Center);
+
+impl Center {
+    fn takes_away_for_ever(&self, scope: &WatchScope) -> bool {
+        match scope {
+            WatchScope::Prefix(_) => self.defect == Defect::AwayIsForEverBelow,
+            _ => self.defect == Defect::AwayIsForEver,
+        }
+    }
+}
 
 #[async_trait]
 impl ConfigCenter for Center {
@@ -224,7 +253,7 @@ impl ConfigCenter for Center {
                 locked(&self.cache).insert(scope.clone(), answer.clone());
                 Ok(answer)
             }
-            Err(error) if self.defect == Defect::AwayIsForEver && error.kind() == ErrorKind::Unavailable => {
+            Err(error) if self.takes_away_for_ever(scope) && error.kind() == ErrorKind::Unavailable => {
                 Err(Error::new(ErrorKind::Internal, "connection refused"))
             }
             error => error,
@@ -271,6 +300,7 @@ impl ConfigCenter for Center {
             center: self.inner.clone(),
             elsewhere: self.inner.connect(),
             defect: self.defect,
+            below: matches!(scope, WatchScope::Prefix(_)),
             dropped,
             known,
             last_key: None,

@@ -1,5 +1,6 @@
 //! WATCH: what changes in a configuration centre is told once, in order, and nothing of it is lost in silence.
 
+pub mod components;
 pub mod events;
 pub mod interruptions;
 pub mod reloading;
@@ -19,6 +20,12 @@ pub const SCENARIOS: &[Scenario<dyn ConfigCenter>] = crate::watches!(@list __con
 macro_rules! watches {
     (@list $callback:ident $arguments:tt) => {
         $crate::$callback! { (watches) $arguments {
+            components {
+                watch_020_a_change_reaches_every_component_within_a_second,
+                watch_021_a_bad_value_is_refused_by_every_component_with_key_and_reason,
+                watch_022_deletion_takes_every_component_back_to_its_default,
+                watch_023_every_component_starts_from_its_snapshot_while_the_centre_is_away,
+            }
             events {
                 watch_001_a_change_and_a_deletion_come_in_their_order,
                 watch_002_each_change_is_told_once,
