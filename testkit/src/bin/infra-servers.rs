@@ -41,6 +41,8 @@ enum Action {
     Kill(Target),
     /// Start a server that was killed, on the same port with the same data
     Start(Target),
+    /// Kill a server, remove its data and start it on the same ports from nothing
+    Reset(Target),
     /// Like `up`, then wait until the standard input closes, then `down`: for a program whose end, however it comes, ends the servers
     Run(Start),
 }
@@ -96,6 +98,7 @@ fn perform(action: &Action) -> Result<ExitCode, Problem> {
         Action::Resume(target) => set.resume(&target.name),
         Action::Kill(target) => set.kill(&target.name),
         Action::Start(target) => set.start(&target.name),
+        Action::Reset(target) => set.reset(&target.name),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -81,6 +81,14 @@ impl Control {
         self.act(Set::start).await
     }
 
+    /// See [`Set::reset`].
+    ///
+    /// # Errors
+    /// It was never started, one node alone is named, or it does not answer again.
+    pub async fn reset(&self) -> Result<()> {
+        self.act(Set::reset).await
+    }
+
     async fn act(&self, act: fn(&Set, &str) -> Result<()>) -> Result<()> {
         let Self { set, target } = self.clone();
         let done = tokio::task::spawn_blocking(move || act(&set, &target)).await;

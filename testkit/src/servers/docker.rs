@@ -116,15 +116,21 @@ pub(super) fn down(folder: &Path, state: &State) -> Result<()> {
 /// `docker compose VERB` for a server or one node of it.
 pub(super) fn fault(folder: &Path, state: &State, verb: &str, name: &str, only: Option<usize>) -> Result<()> {
     let services = services(name, only)?;
-    let mut arguments = vec![verb];
+    let mut arguments = match verb {
+        "reset" => vec!["rm", "--stop", "--force", "--volumes"],
+        verb => vec![verb],
+    };
     arguments.extend(services.iter().map(String::as_str));
     compose(folder, state, &arguments)?;
-    if matches!(verb, "start" | "restart") {
+    if matches!(verb, "start" | "restart" | "reset") {
         let mut arguments = vec!["up", "--detach", "--wait", "--no-recreate"];
         arguments.extend(services.iter().map(String::as_str));
         compose(folder, state, &arguments)?;
     }
-    Ok(())
+    match secure_place(name, folder) {
+        Some(place) if verb == "reset" => find_recipe(name)?.assemble(&[place]),
+        _ => Ok(()),
+    }
 }
 
 fn compose(folder: &Path, state: &State, arguments: &[&str]) -> Result<()> {

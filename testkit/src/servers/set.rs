@@ -249,6 +249,20 @@ impl Set {
         self.fault(target, "start", start::start)
     }
 
+    /// Kills a server, all its nodes, removes its data, and starts it on the same ports from nothing.
+    ///
+    /// # Errors
+    /// It was never started, one node alone is named, or it does not answer again.
+    pub fn reset(&self, target: &str) -> Result<()> {
+        self.fault(target, "reset", |session, recipe, only| {
+            if only.is_some() {
+                return Err(Problem::new("name the whole server: its nodes share their data"));
+            }
+            let supply = recipe.source().fetch(&source::cache())?;
+            start::reset(session, recipe, &supply)
+        })
+    }
+
     fn state(&self) -> Result<Option<State>> {
         State::load(&state_file(&self.folder))
     }

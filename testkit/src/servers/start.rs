@@ -51,19 +51,7 @@ pub(super) fn create(session: &Session, recipe: &dyn Recipe, supply: &Path) -> R
     })??;
     let places = places(&session.snapshot(), name, supply);
     for place in &places {
-        own_folder(recipe, place)?;
-        let launches = recipe.prepare(place)?;
-        session.update(|state| {
-            if let Some(node) = node_mut(state, name, place.index) {
-                node.processes = launches
-                    .into_iter()
-                    .map(|launch| Process {
-                        launch,
-                        identity: None,
-                    })
-                    .collect();
-            }
-        })?;
+        lay_out(session, recipe, place)?;
     }
     start(session, recipe, None)?;
     let variables = recipe.variables(&places);
@@ -72,6 +60,35 @@ pub(super) fn create(session: &Session, recipe: &dyn Recipe, supply: &Path) -> R
             server.variables = variables;
         }
     })
+}
+
+/// Makes a node's folder and data, and notes which processes it will have.
+fn lay_out(session: &Session, recipe: &dyn Recipe, place: &Place) -> Result<()> {
+    own_folder(recipe, place)?;
+    let launches = recipe.prepare(place)?;
+    session.update(|state| {
+        if let Some(node) = node_mut(state, recipe.name(), place.index) {
+            node.processes = launches
+                .into_iter()
+                .map(|launch| Process {
+                    launch,
+                    identity: None,
+                })
+                .collect();
+        }
+    })
+}
+
+/// Kills all nodes of a known server, removes their data, and starts them on the same ports from nothing.
+pub(super) fn reset(session: &Session, recipe: &dyn Recipe, supply: &Path) -> Result<()> {
+    let (state, name) = (session.snapshot(), recipe.name());
+    each(&state, name, None, process::kill)?;
+    for place in places(&state, name, supply) {
+        let folder = &place.folder;
+        std::fs::remove_dir_all(folder).attempt(|| format!("remove {}", folder.display()))?;
+        lay_out(session, recipe, &place)?;
+    }
+    start(session, recipe, None)
 }
 
 /// Starts the processes of a known server that are not alive, of all its nodes or of one, and waits until they answer.

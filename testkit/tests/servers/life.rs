@@ -53,6 +53,11 @@ fn three_servers_live_through_every_fault_and_leave_nothing() {
         assert_eq!(state_of(&ground, server), "running");
     }
     assert_eq!(redis(url, "GET k", PATIENCE).unwrap(), "$4\r\nkept\r\n");
+    // From nothing, on the same port.
+    ground.succeed(&["reset", "redis"]);
+    assert_eq!(redis(url, "GET k", PATIENCE).unwrap(), "$-1\r\n");
+    ground.succeed(&["reset", "postgres"]);
+    assert_eq!(state_of(&ground, "postgres"), "running");
     // PostgreSQL's children die with it, too.
     ground.succeed(&["kill", "postgres"]);
     ground.succeed(&["start", "postgres"]);
