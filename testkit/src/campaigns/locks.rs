@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use infra_core::coordination::{FencingToken, LockGuard, LockOptions, Locks};
 use infra_core::{Error, ErrorKind};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::progress::Progress;
 use super::{Fault, Verdict, Violation};
@@ -30,6 +30,9 @@ pub struct Contention {
     pub ttl: Duration,
     /// The longest that a client holds it; how long it really does is drawn.
     pub hold: Duration,
+    /// A client, counted from 0, that holds it for twice its time to live every fourth time, and does not look whether it lost it: so
+    /// that a fault finds a holder, and a stale one goes to the store.
+    pub slow: Option<usize>,
     /// How long nothing is disturbed after a fault.
     pub pause: Duration,
 }
@@ -43,6 +46,7 @@ impl Contention {
             rounds,
             ttl,
             hold: ttl / 20,
+            slow: None,
             pause: ttl,
         }
     }
@@ -51,6 +55,13 @@ impl Contention {
     #[must_use]
     pub fn with_hold(mut self, hold: Duration) -> Self {
         self.hold = hold;
+        self
+    }
+
+    /// The same with this client, counted from 0, as the slow one.
+    #[must_use]
+    pub fn with_slow_client(mut self, client: usize) -> Self {
+        self.slow = Some(client);
         self
     }
 
@@ -91,10 +102,11 @@ pub async fn contend(clients: &[Arc<dyn Locks>], faults: &[Fault], plan: &Conten
         progress: Progress::new(plan.rounds),
         record: Mutex::default(),
     });
-    let workers: Vec<_> = clients
-        .iter()
-        .map(|client| tokio::spawn(work(Arc::clone(client), plan.clone(), Arc::clone(&ground))))
-        .collect();
+    let worker = |(number, client): (usize, &Arc<dyn Locks>)| {
+        let slow = plan.slow == Some(number);
+        tokio::spawn(work(Arc::clone(client), plan.clone(), slow, Arc::clone(&ground)))
+    };
+    let workers: Vec<_> = clients.iter().enumerate().map(worker).collect();
     let inflicted = ground
         .progress
         .disturb(faults, plan.pause, SLACK * 2 + plan.ttl * 2)
@@ -110,7 +122,8 @@ pub async fn contend(clients: &[Arc<dyn Locks>], faults: &[Fault], plan: &Conten
 }
 
 /// One client's rounds.
-async fn work(client: Arc<dyn Locks>, plan: Contention, ground: Arc<Ground>) {
+async fn work(client: Arc<dyn Locks>, plan: Contention, slow: bool, ground: Arc<Ground>) {
+    let mut held = 0_usize;
     let wait = plan.ttl * 2;
     while !ground.progress.is_over() {
         let options = LockOptions::new(plan.ttl).with_wait(wait);
@@ -120,7 +133,16 @@ async fn work(client: Arc<dyn Locks>, plan: Contention, ground: Arc<Ground>) {
             ));
         };
         match acquired {
-            Ok(guard) => hold(guard, &plan, &ground).await,
+            Ok(guard) => {
+                let long = slow && held.is_multiple_of(4);
+                held += 1;
+                let time = if long {
+                    plan.ttl * 2
+                } else {
+                    plan.hold.mul_f64(fastrand::f64())
+                };
+                hold(guard, time, plan.ttl, &ground).await;
+            }
             Err(error) => {
                 ground.note(&error);
                 sleep(plan.ttl / 40).await;
@@ -130,12 +152,12 @@ async fn work(client: Arc<dyn Locks>, plan: Contention, ground: Arc<Ground>) {
 }
 
 /// Holds the lock, uses the store, and gives the lock back.
-async fn hold(guard: LockGuard, plan: &Contention, ground: &Ground) {
+async fn hold(guard: LockGuard, time: Duration, ttl: Duration, ground: &Ground) {
     let (token, guard) = (guard.fencing_token(), Arc::new(guard));
     ground.enter(&guard);
     let read = ground.record().store.read(token);
-    let until = tokio::time::Instant::now() + plan.hold.mul_f64(fastrand::f64());
-    while tokio::time::Instant::now() < until {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
         sleep(LOOK).await;
         ground.look(&guard);
     }
@@ -152,7 +174,7 @@ async fn hold(guard: LockGuard, plan: &Contention, ground: &Ground) {
     if lost {
         return;
     }
-    match timeout(SLACK + plan.ttl, guard.release()).await {
+    match timeout(SLACK + ttl, guard.release()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => ground.note(&error),
         Err(_) => ground.progress.violate("`release` hangs"),
