@@ -7,11 +7,11 @@ use infra_core::coordination::Locks;
 use infra_testkit::campaigns::locks::{Contention, Report, contend};
 use infra_testkit::campaigns::{Fault, Verdict};
 
-use crate::toy::{Client, Defect, Server};
+use crate::toy::{Client, Defect, Server, Toy};
 
 const TTL: Duration = Duration::from_secs(2);
 
-/// Five clients, each of which is cut off beyond its lease in its turn, on a paused clock.
+/// Five clients that are cut off beyond their leases, all and then each in its turn, on a paused clock.
 async fn campaign(defect: Defect) -> Verdict<Report> {
     let server = Server::new(defect);
     let toys: Vec<_> = (0..5).map(|_| server.connect()).collect();
@@ -19,25 +19,29 @@ async fn campaign(defect: Defect) -> Verdict<Report> {
         .iter()
         .map(|toy| Arc::new(Client(Arc::clone(toy))) as Arc<dyn Locks>)
         .collect();
-    let fault = |(number, toy): (usize, &Arc<crate::toy::Toy>)| {
-        let (cutting, healing) = (Arc::clone(toy), Arc::clone(toy));
-        Fault::new(
-            format!("client {number} is cut off"),
-            TTL * 2,
-            move || {
-                cutting.cut(true);
-                async { Ok::<(), String>(()) }
-            },
-            move || {
-                healing.cut(false);
-                async { Ok::<(), String>(()) }
-            },
-        )
-    };
-    let faults: Vec<Fault> = toys.iter().enumerate().map(fault).collect();
-    // Held for long, so that whoever is cut off nearly always holds it at some time.
-    let plan = Contention::new("the lock", 60, TTL).with_hold(TTL * 2);
+    let all: Vec<usize> = (0..toys.len()).collect();
+    let mut faults = vec![cut(&toys, &all)];
+    faults.extend(all.iter().map(|client| cut(&toys, &[*client])));
+    // Held for long, so that of the many faults some surely find a holder.
+    let plan = Contention::new("the lock", 60, TTL).with_hold(TTL * 4);
     contend(&clients, &faults, &plan).await
+}
+
+/// These clients are cut off beyond their leases.
+fn cut(toys: &[Arc<Toy>], which: &[usize]) -> Fault {
+    let cut: Vec<_> = which.iter().map(|client| Arc::clone(&toys[*client])).collect();
+    let healed = cut.clone();
+    let set = |toys: &[Arc<Toy>], to: bool| {
+        toys.iter().for_each(|toy| toy.cut(to));
+        async { Ok::<(), String>(()) }
+    };
+    let name = format!("the clients {which:?} are cut off");
+    Fault::new(
+        name,
+        TTL * 2,
+        move || set(&cut, true),
+        move || set(&healed, false),
+    )
 }
 
 #[tokio::test(start_paused = true)]
