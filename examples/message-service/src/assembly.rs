@@ -7,17 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use infra_core::assembly::{Backends, Infra};
-use infra_core::config::Profile;
+use infra_core::config::{HotReload, Profile, Validate};
 use infra_core::coordination::{Instance, Registration};
 use infra_core::error::{Error, ErrorKind, Result};
 use infra_core::lifecycle::{HealthReport, Signals};
 use infra_core::log::{self, LogGuard};
+use infra_core::queue::Concurrency;
 use infra_memory::MemoryMeter;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use crate::config::ServiceConfig;
+use crate::fleet::Fleet;
 use crate::http::{Http, router};
-use crate::indexer::{DeliveryLog, GROUP, Indexer};
+use crate::indexer::{DeliveryLog, GROUP, IN_FLIGHT, Indexer};
 use crate::moderation::{self, WordList};
 use crate::replay::{Replay, ReplayOptions};
 use crate::service::{MessageService, Parts};
@@ -44,8 +47,6 @@ impl Purpose {
     }
 }
 
-/// Where the configuration centre has the log levels.
-const LOG_LEVELS: &str = "config/message-service/log-levels";
 /// How long a crashed instance stays in the registry.
 const REGISTRATION_TTL: Duration = Duration::from_secs(15);
 
@@ -53,6 +54,8 @@ const REGISTRATION_TTL: Duration = Duration::from_secs(15);
 #[must_use]
 pub fn backends() -> Backends {
     let mut backends = Backends::new();
+    infra_consul::register(&mut backends);
+    infra_etcd::register(&mut backends);
     infra_memory::register(&mut backends);
     infra_sql::register(&mut backends);
     infra_tantivy::register(&mut backends);
@@ -66,6 +69,7 @@ pub struct MessageApp {
     meter: Arc<MemoryMeter>,
     service: Arc<MessageService>,
     store: MessageStore,
+    fleet: Fleet,
     deliveries: Arc<DeliveryLog>,
     _log: LogGuard,
 }
@@ -91,11 +95,12 @@ impl MessageApp {
         .await?;
         let deliveries = Arc::new(DeliveryLog::default());
         match start(&config, &mut infra, purpose, &deliveries, &log).await {
-            Ok((service, store)) => Ok(Self {
+            Ok((service, store, fleet)) => Ok(Self {
                 infra,
                 meter,
                 service,
                 store,
+                fleet,
                 deliveries,
                 _log: log,
             }),
@@ -138,6 +143,7 @@ impl MessageApp {
     pub fn http(&self) -> Http {
         let backends = self.infra.backends();
         let meter = self.meter.clone();
+        let (fleet, reloads) = (self.fleet.clone(), self.infra.reloads().clone());
         Http {
             service: self.service.clone(),
             health: Arc::new(move || {
@@ -147,6 +153,10 @@ impl MessageApp {
                 })
             }),
             metrics: Arc::new(move || meter.render()),
+            instance: Arc::new(move || {
+                let (fleet, reloads) = (fleet.clone(), reloads.clone());
+                Box::pin(async move { fleet.describe(&reloads).await })
+            }),
         }
     }
 
@@ -160,8 +170,7 @@ impl MessageApp {
             tracing::warn!(%address, "not registered: listen on the address by which others reach this instance");
             return Ok(None);
         }
-        let id = self.infra.ids().uuid().to_string();
-        let instance = Instance::new(service, id, address.ip().to_string(), address.port());
+        let instance = Instance::new(service, self.fleet.id(), address.ip().to_string(), address.port());
         self.infra
             .coordinator()
             .register(instance, REGISTRATION_TTL)
@@ -185,16 +194,10 @@ async fn start(
     purpose: Purpose,
     deliveries: &Arc<DeliveryLog>,
     log: &LogGuard,
-) -> Result<(Arc<MessageService>, MessageStore)> {
-    let levels = log
-        .handle()
-        .hot_reload()?
-        .follow(infra.coordinator().clone(), LOG_LEVELS)
-        .await?;
-    infra.lifecycle_mut().push_stop("log levels", move |_| {
-        drop(levels);
-        Box::pin(async { Ok(()) })
-    });
+) -> Result<(Arc<MessageService>, MessageStore, Fleet)> {
+    let levels = log.handle().hot_reload()?;
+    let key = format!("config/{}/log-levels", config.service);
+    follow(infra, "log levels", levels, key).await?;
 
     let store = MessageStore::open(infra.database().clone()).await?;
     let timeline = Timeline::new(infra.cache().clone());
@@ -217,6 +220,9 @@ async fn start(
     }
     let consumer = infra.queue().consumer(GROUP).await?;
     let subscription = indexer.start(consumer.as_ref()).await?;
+    let concurrency = subscription.hot_reload(Concurrency::new(IN_FLIGHT))?;
+    let key = format!("config/{}/consumers/{GROUP}.json", config.service);
+    follow(infra, "indexer's concurrency", concurrency, key).await?;
     // Stops before the components that it works with, and finishes what it has.
     infra
         .lifecycle_mut()
@@ -226,7 +232,33 @@ async fn start(
     if announced > 0 {
         tracing::info!(announced, "announced messages that an earlier process had left");
     }
-    Ok((service, store))
+    let fleet = Fleet::new(&config.service, infra.coordinator().clone(), infra.ids().clone());
+    if purpose == Purpose::Serve {
+        let standing = tokio::spawn(fleet.stand(service.clone())?);
+        infra.lifecycle_mut().push_stop("election", move |_| {
+            standing.abort();
+            // Until it has ended, its leadership is not given back.
+            Box::pin(async move {
+                drop(standing.await);
+                Ok(())
+            })
+        });
+    }
+    Ok((service, store, fleet))
+}
+
+/// Follows a key of the configuration centre until the service stops.
+async fn follow<C>(infra: &mut Infra, name: &'static str, reload: HotReload<C>, key: String) -> Result<()>
+where
+    C: Validate + DeserializeOwned + Send + Sync + 'static,
+{
+    let following = reload.follow(infra.coordinator().clone(), key).await?;
+    infra.reloads_mut().add(name, &reload);
+    infra.lifecycle_mut().push_stop(name, move |_| {
+        drop(following);
+        Box::pin(async { Ok(()) })
+    });
+    Ok(())
 }
 
 /// Serves HTTP until the first signal, then finishes requests, drains and closes. `announce` is given a few plain words

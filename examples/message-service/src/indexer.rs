@@ -19,7 +19,7 @@ pub const GROUP: &str = "message-indexer";
 /// The most messages that are taken in together.
 const BATCH: NonZeroU32 = NonZeroU32::new(256).unwrap();
 /// The most messages that are being taken in or wait their turn.
-const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(1024).unwrap();
+pub(crate) const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(1024).unwrap();
 /// How long a batch waits to fill.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// The pause before a message that could not be taken in is tried again.

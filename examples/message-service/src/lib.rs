@@ -2,6 +2,7 @@
 
 pub mod assembly;
 pub mod config;
+pub mod fleet;
 pub mod http;
 pub mod indexer;
 pub mod model;

@@ -145,6 +145,24 @@ impl MessageService {
     /// # Errors
     /// The database's or the queue's; what was announced so far stays announced, and doing it again is harmless.
     pub async fn announce_unsettled(&self) -> Result<u64> {
+        self.announce_left(Duration::ZERO).await
+    }
+
+    /// The same for what was stored at least so long ago: a message that its own instance still works on is not announced
+    /// by another.
+    ///
+    /// # Errors
+    /// As [`MessageService::announce_unsettled`].
+    pub async fn announce_left(&self, age: Duration) -> Result<u64> {
+        if age.is_zero() {
+            // Whatever the clock says now.
+            return self.announce_stored_by(i64::MAX).await;
+        }
+        let stored_by = now_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        self.announce_stored_by(stored_by).await
+    }
+
+    async fn announce_stored_by(&self, stored_by: i64) -> Result<u64> {
         let (mut announced, mut after) = (0, i64::MIN);
         loop {
             let page = self.parts.store.unsettled(after).await?;
@@ -152,7 +170,7 @@ impl MessageService {
                 return Ok(announced);
             };
             after = last.id;
-            for message in &page {
+            for message in page.iter().filter(|message| message.sent_at <= stored_by) {
                 self.announce(message).await?;
                 announced += 1;
             }

@@ -11,11 +11,13 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use infra_core::ErrorKind;
 use infra_core::backend::Backend;
+use infra_core::config::Reloads;
 use infra_core::intercept::Fault;
 use infra_core::lifecycle::HealthReport;
 use infra_core::rate_limit::Rule;
 use infra_testkit::TestInfra;
 use infra_testkit::time::eventually;
+use message_service::fleet::Fleet;
 use message_service::http::{Http, router};
 use message_service::model::{INDEX, MAX_CONTENT_BYTES};
 use serde_json::{Value, json};
@@ -48,7 +50,16 @@ impl Site {
         let fixture = Fixture::on(infra).await;
         let queue: Arc<dyn Backend> = fixture.infra.memory_queue().clone();
         let meter = fixture.infra.meter().clone();
+        let fleet = Fleet::new(
+            "message-service",
+            fixture.infra.coordinator(),
+            fixture.infra.ids(),
+        );
         let http = Http {
+            instance: Arc::new(move || {
+                let fleet = fleet.clone();
+                Box::pin(async move { fleet.describe(&Reloads::new()).await })
+            }),
             service: Arc::new(fixture.service.clone()),
             health: Arc::new(move || {
                 let queue = queue.clone();
@@ -460,4 +471,18 @@ async fn a_trace_id_that_cannot_be_is_replaced() {
         assert_eq!(fresh.len(), 32, "{name}: {value} gave {fresh:?}");
         assert!(fresh.bytes().all(|byte| byte.is_ascii_hexdigit()), "{fresh}");
     }
+}
+
+#[tokio::test]
+async fn an_instance_says_who_it_is_and_whom_it_knows() {
+    let site = Site::new().await;
+    let described = site.get("/instance").await;
+    assert_eq!(described.status, StatusCode::OK);
+    let described = described.json();
+    assert!(
+        described["id"].is_string() && described["snowflake_instance"].is_u64(),
+        "{described}"
+    );
+    assert_eq!(described["announces_for_all"], json!(false));
+    assert_eq!(described["instances"], json!([]), "it is not registered");
 }

@@ -27,6 +27,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_BODY_BYTES: usize = 8 * MAX_CONTENT_BYTES;
 
 type HealthCheck = dyn Fn() -> futures_util::future::BoxFuture<'static, HealthReport> + Send + Sync;
+type InstancePage =
+    dyn Fn() -> futures_util::future::BoxFuture<'static, infra_core::Result<Value>> + Send + Sync;
 type MetricsPage = dyn Fn() -> infra_core::Result<String> + Send + Sync;
 
 /// What the routes need.
@@ -38,6 +40,8 @@ pub struct Http {
     pub health: Arc<HealthCheck>,
     /// The metrics page, in the OpenMetrics text format.
     pub metrics: Arc<MetricsPage>,
+    /// Who this instance is, whom it knows, and what it follows.
+    pub instance: Arc<InstancePage>,
 }
 
 impl fmt::Debug for Http {
@@ -56,6 +60,7 @@ pub fn router(http: Http) -> Router {
         .route("/search", get(search_all))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/instance", get(instance))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -213,6 +218,10 @@ async fn health(State(http): State<Http>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(body)).into_response()
+}
+
+async fn instance(State(http): State<Http>) -> Result<Json<Value>, Problem> {
+    Ok(Json((http.instance)().await?))
 }
 
 async fn metrics(State(http): State<Http>) -> Result<Response, Problem> {
