@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::ExponentialBuilder;
-use etcd_client::{Client as EtcdClient, ConnectOptions, Error as EtcdError};
+use backon::{ExponentialBuilder, Retryable};
+use etcd_client::{
+    Client as EtcdClient, ConnectOptions, Error as EtcdError, GetOptions, GetResponse, Txn, TxnResponse,
+    WatchOptions, WatchStream,
+};
 use infra_core::config::Validate;
 use infra_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
@@ -86,23 +89,55 @@ impl Client {
         &self.inner.keys
     }
 
-    /// A handle for one request; etcd's own takes itself by `&mut`, and is cheap to clone.
-    pub(crate) fn etcd(&self) -> EtcdClient {
-        self.inner.etcd.clone()
+    /// Runs one request within its time. A request that did not leave, since an endpoint could not be connected to, is made again:
+    /// with one of three members away, every other one has it within the same call.
+    pub(crate) async fn call<T, F>(&self, request: impl Fn(EtcdClient) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, EtcdError>>,
+    {
+        // etcd's own handle takes itself by `&mut`, and is cheap to clone.
+        let attempts = (|| request(self.inner.etcd.clone()))
+            .retry(not_sent_patience())
+            .when(error::was_not_sent);
+        self.bounded(attempts).await
     }
 
-    /// Runs one request within its time.
-    pub(crate) async fn call<T>(&self, request: impl Future<Output = Result<T, EtcdError>>) -> Result<T> {
-        bounded(self.inner.config.request_timeout, request).await
+    pub(crate) async fn get(&self, key: &str, options: GetOptions) -> Result<GetResponse> {
+        self.call(|mut etcd| {
+            let options = Some(options.clone());
+            async move { etcd.get(key, options).await }
+        })
+        .await
+    }
+
+    pub(crate) async fn txn(&self, transaction: Txn) -> Result<TxnResponse> {
+        self.call(|mut etcd| {
+            let transaction = transaction.clone();
+            async move { etcd.txn(transaction).await }
+        })
+        .await
+    }
+
+    /// Opens a stream of its own for one watch; the first message says whether the server took it.
+    pub(crate) async fn watch(&self, key: impl Into<Vec<u8>>, options: WatchOptions) -> Result<WatchStream> {
+        let key = key.into();
+        self.call(|mut etcd| {
+            let (key, options) = (key.clone(), Some(options.clone()));
+            async move { etcd.watch(key, options).await }
+        })
+        .await
     }
 
     /// One cheap round trip that needs a leader.
     pub(crate) async fn ask(&self) -> Result<()> {
-        let mut etcd = self.etcd();
-        let key = self.keys().configuration();
-        self.call(async move { etcd.get(key, None).await })
+        self.get(&self.keys().configuration(), GetOptions::new())
             .await
             .map(drop)
+    }
+
+    /// Waits no longer than a request may take.
+    pub(crate) async fn bounded<T>(&self, answer: impl Future<Output = Result<T, EtcdError>>) -> Result<T> {
+        bounded(self.inner.config.request_timeout, answer).await
     }
 
     /// Refuses a call after the shutdown.
@@ -141,6 +176,15 @@ pub(crate) fn patience() -> ExponentialBuilder {
         .with_max_delay(LONGEST_PAUSE)
         .with_jitter()
         .without_max_times()
+}
+
+/// How often a request that did not leave is made again: at once, then with short pauses.
+fn not_sent_patience() -> ExponentialBuilder {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(1))
+        .with_max_delay(Duration::from_millis(50))
+        .with_jitter()
+        .with_max_times(10)
 }
 
 async fn bounded<T>(limit: Duration, request: impl Future<Output = Result<T, EtcdError>>) -> Result<T> {

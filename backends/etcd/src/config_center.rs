@@ -109,11 +109,7 @@ impl EtcdCoordinator {
             .map(|(write, _)| TxnOp::get(key(write), Some(GetOptions::new().with_keys_only())))
             .collect();
         let transaction = Txn::new().when(when).and_then(then).or_else(otherwise);
-        let mut etcd = self.client.etcd();
-        let answer = self
-            .client
-            .call(async move { etcd.txn(transaction).await })
-            .await?;
+        let answer = self.client.txn(transaction).await?;
         if answer.succeeded() {
             return Ok(Version(watching::revision(answer.header())));
         }

@@ -21,6 +21,7 @@ mod code {
     pub(super) const ABORTED: i32 = 10;
     pub(super) const OUT_OF_RANGE: i32 = 11;
     pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const INTERNAL: i32 = 13;
     pub(super) const UNAVAILABLE: i32 = 14;
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
@@ -58,6 +59,19 @@ pub(crate) fn of(source: EtcdError) -> Error {
     Error::new(kind, message).with_source(source)
 }
 
+/// Whether the request certainly did not leave this machine, so that it may be made again whatever it does.
+pub(crate) fn was_not_sent(error: &EtcdError) -> bool {
+    match error {
+        EtcdError::GRpcStatus(status) => says_not_connected(status.message()),
+        _ => false,
+    }
+}
+
+/// The words of the transport for a connection that could not be made.
+fn says_not_connected(message: &str) -> bool {
+    message.contains("tcp connect error") || message.contains("dns error")
+}
+
 fn of_status(code: i32, message: &str) -> (ErrorKind, &'static str) {
     // etcd says in words what has no code of its own.
     let says = |words: &str| message.contains(words);
@@ -75,6 +89,14 @@ fn of_status(code: i32, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Timeout,
             "etcd gave up: its cluster did not agree in time",
         ),
+        // What broke below gRPC has no status of its own.
+        code::UNKNOWN if says("transport error") => (
+            ErrorKind::Unavailable,
+            "the connection to etcd broke, or no endpoint could be reached; check that it runs, and the URL",
+        ),
+        code::INTERNAL if says("h2 protocol error") || says("stream") => {
+            (ErrorKind::Unavailable, "the connection to etcd broke")
+        }
         code::UNAVAILABLE | code::CANCELLED | code::ABORTED => (
             ErrorKind::Unavailable,
             "etcd cannot answer now; it may have no leader, or no endpoint can be reached",
@@ -145,6 +167,12 @@ mod tests {
             (14, "etcdserver: no leader", ErrorKind::Unavailable),
             (14, "etcdserver: request timed out", ErrorKind::Timeout),
             (16, "etcdserver: invalid auth token", ErrorKind::Unauthenticated),
+            (2, "transport error", ErrorKind::Unavailable),
+            (
+                13,
+                "h2 protocol error: error reading a body from connection",
+                ErrorKind::Unavailable,
+            ),
             (2, "something else", ErrorKind::Internal),
         ] {
             assert_eq!(of_status(code, message).0, kind, "{code} {message}");

@@ -68,8 +68,7 @@ impl Held {
         self.made.send_replace(Made::Pending);
         let held = Arc::clone(self);
         let sent = tokio::spawn(async move {
-            let mut etcd = held.client.etcd();
-            let answer = held.client.call(async move { etcd.txn(transaction).await }).await;
+            let answer = held.client.txn(transaction).await;
             held.made.send_replace(match &answer {
                 Ok(answer) if made(answer) => {
                     Made::In(i64::try_from(watching::revision(answer.header())).unwrap_or(i64::MAX))
@@ -102,11 +101,7 @@ impl Held {
     /// Does this to the key if it is still ours.
     async fn if_ours(&self, then: Vec<TxnOp>) -> Result<()> {
         let transaction = Txn::new().when([self.ours()]).and_then(then);
-        let mut etcd = self.client.etcd();
-        let answer = self
-            .client
-            .call(async move { etcd.txn(transaction).await })
-            .await?;
+        let answer = self.client.txn(transaction).await?;
         if answer.succeeded() {
             return Ok(());
         }

@@ -60,11 +60,7 @@ impl EtcdCoordinator {
                     folder.as_str(),
                     Some(GetOptions::new().with_prefix().with_keys_only()),
                 )]);
-            let mut etcd = self.client.etcd();
-            let answer = self
-                .client
-                .call(async move { etcd.txn(transaction).await })
-                .await?;
+            let answer = self.client.txn(transaction).await?;
             if answer.succeeded() {
                 attempt.keeper.takes(key);
                 self.client.check_open()?;
@@ -143,11 +139,7 @@ impl Keeper {
     async fn if_ours(&self, key: &str, then: Vec<TxnOp>) -> Result<()> {
         let ours = Compare::lease(key, CompareOp::Equal, self.lease);
         let transaction = Txn::new().when([ours]).and_then(then);
-        let mut etcd = self.client.etcd();
-        let answer = self
-            .client
-            .call(async move { etcd.txn(transaction).await })
-            .await?;
+        let answer = self.client.txn(transaction).await?;
         if answer.succeeded() {
             return Ok(());
         }

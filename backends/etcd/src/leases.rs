@@ -38,27 +38,24 @@ impl LeaseGrantor for Grantor {
 pub(crate) async fn grant(client: &Client, ttl: Duration) -> Result<LeaseId> {
     let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
     let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    let mut etcd = client.etcd();
     let granted = client
-        .call(async move { etcd.lease_grant(seconds, None).await })
+        .call(|mut etcd| async move { etcd.lease_grant(seconds, None).await })
         .await?;
     Ok(granted.id())
 }
 
 /// Extends a lease to its full time from now.
 pub(crate) async fn renew(client: &Client, id: LeaseId) -> Result<()> {
-    let mut etcd = client.etcd();
     client
-        .call(async move { etcd.lease_keep_alive(id).await })
+        .call(|mut etcd| async move { etcd.lease_keep_alive(id).await })
         .await
         .map(drop)
 }
 
 /// Ends a lease, with everything that is attached to it.
 pub(crate) async fn revoke(client: &Client, id: LeaseId) -> Result<()> {
-    let mut etcd = client.etcd();
     client
-        .call(async move { etcd.lease_revoke(id).await })
+        .call(|mut etcd| async move { etcd.lease_revoke(id).await })
         .await
         .map(drop)
 }

@@ -168,8 +168,7 @@ impl EtcdCoordinator {
             let look = Txn::new()
                 .when([held.ours()])
                 .and_then([TxnOp::get(folder.as_str(), Some(nearest))]);
-            let mut etcd = self.client.etcd();
-            let answer = match self.client.call(async move { etcd.txn(look).await }).await {
+            let answer = match self.client.txn(look).await {
                 Ok(answer) => answer,
                 Err(error) if error.is_retryable() => {
                     self.interrupted(key, &error).await;
@@ -205,11 +204,7 @@ impl EtcdCoordinator {
     async fn gone(&self, key: Vec<u8>, seen: u64) -> Result<()> {
         let from = i64::try_from(seen.saturating_add(1)).unwrap_or(i64::MAX);
         let options = WatchOptions::new().with_start_revision(from);
-        let mut etcd = self.client.etcd();
-        let mut stream = self
-            .client
-            .call(async move { etcd.watch(key, Some(options)).await })
-            .await?;
+        let mut stream = self.client.watch(key, options).await?;
         while let Some(message) = stream.message().await.map_err(crate::error::of)? {
             if message.canceled()
                 || message

@@ -107,16 +107,11 @@ impl Shared {
                 .and_then(if_ours)
                 .or_else([TxnOp::txn(Txn::new().when([absent]).and_then([put()]))]),
         };
-        let mut etcd = self.client.etcd();
-        let answer = self
-            .client
-            .call(async move { etcd.txn(transaction).await })
-            .await
-            .inspect_err(|error| {
-                if error.kind() == ErrorKind::LeaseLost {
-                    lease.report_lost();
-                }
-            })?;
+        let answer = self.client.txn(transaction).await.inspect_err(|error| {
+            if error.kind() == ErrorKind::LeaseLost {
+                lease.report_lost();
+            }
+        })?;
         let made_where_nothing_was = answer
             .op_responses()
             .into_iter()
@@ -134,11 +129,7 @@ impl Shared {
         let transaction = Txn::new()
             .when([ours])
             .and_then([TxnOp::delete(self.key.as_str(), None)]);
-        let mut etcd = self.client.etcd();
-        self.client
-            .call(async move { etcd.txn(transaction).await })
-            .await
-            .map(drop)
+        self.client.txn(transaction).await.map(drop)
     }
 
     /// Removes the instance until that is done, or its lease is lost and the instance with it.

@@ -11,7 +11,7 @@ use crate::error;
 
 /// The pause before the first attempt to watch again; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A key, or all keys that begin with a text.
 #[derive(Debug, Clone)]
@@ -54,11 +54,7 @@ pub(crate) fn revision(header: Option<&ResponseHeader>) -> u64 {
 
 /// What a range holds, ordered by key, at which revision.
 pub(crate) async fn read(client: &Client, range: &Range) -> Result<(Vec<KeyValue>, u64)> {
-    let mut etcd = client.etcd();
-    let (key, options) = (range.key.clone(), range.reading());
-    let mut answer = client
-        .call(async move { etcd.get(key, Some(options)).await })
-        .await?;
+    let mut answer = client.get(&range.key, range.reading()).await?;
     let revision = revision(answer.header());
     Ok((answer.take_kvs(), revision))
 }
@@ -130,13 +126,8 @@ where
     async fn subscribe(&self) -> Result<Subscribed> {
         let from = i64::try_from(self.seen.saturating_add(1)).unwrap_or(i64::MAX);
         let options = self.range.watching().with_start_revision(from);
-        let (key, mut etcd) = (self.range.key.clone(), self.client.etcd());
-        let opening = async move {
-            let mut stream = etcd.watch(key, Some(options)).await?;
-            let first = stream.message().await?;
-            Ok((stream, first))
-        };
-        let (stream, first) = self.client.call(opening).await?;
+        let mut stream = self.client.watch(self.range.key.as_str(), options).await?;
+        let first = self.client.bounded(stream.message()).await?;
         let Some(first) = first else {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -173,18 +164,25 @@ where
                 () = self.sink.abandoned() => return,
                 end = Self::tell(&mut stream, &mut self.seen, &self.sink, &self.put, &self.gone) => end,
             };
-            match end {
+            let mut history_is_gone = match end {
                 End::Over => return,
-                End::Broken => {}
-                End::Compacted => pause = FIRST_PAUSE,
-            }
+                End::Broken => false,
+                End::Compacted => true,
+            };
             stream = loop {
                 tokio::select! {
                     () = closed.cancelled() => return self.sink.close(Error::closed("the client of etcd")),
                     () = self.sink.abandoned() => return,
                     () = tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)) => {}
                 }
-                match self.begin().await {
+                let begun = async {
+                    if history_is_gone {
+                        self.reset().await?;
+                        history_is_gone = false;
+                    }
+                    self.begin().await
+                };
+                match begun.await {
                     Ok(stream) => {
                         pause = FIRST_PAUSE;
                         break stream;

@@ -1,51 +1,63 @@
-//! The conformance suite on a real etcd: directly and behind the standard stack.
+//! The conformance suite on real etcd servers, one node and three: directly and behind the standard stack.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod ground;
+mod native;
 
-use infra_core::Result;
-use infra_core::assembly::BackendOptions;
-use infra_core::config::BackendUrl;
-use infra_core::coordination::{ConfigCenter, InstanceIds, Locks, Registry};
-use infra_etcd::{EtcdConfig, EtcdCoordinator};
-use infra_testkit::conformance::{self, Fixture, Setup};
-use infra_testkit::servers;
+/// What waits for the clock of a server: the tests of this module are played many at once.
+mod on_the_server {
+    /// One node.
+    mod single {
+        use infra_testkit::conformance;
 
-fn config(namespace: &str) -> Result<EtcdConfig> {
-    let mut config = EtcdConfig::development();
-    let url = servers::require("etcd").unwrap_or_default();
-    config.take_url(&BackendUrl::parse(&url)?)?;
-    Ok(config
-        .with_key_prefix(format!("{namespace}/"))
-        .with_instance_ids(Duration::from_secs(2), Duration::from_secs(2)))
+        use crate::ground::single::{center, ids, locks, registry};
+
+        conformance::config_centers!(center, bare_and_standard_stack);
+        conformance::elections!(locks);
+        conformance::instance_ids!(ids);
+        conformance::locks!(locks, bare_and_standard_stack);
+        conformance::registries!(registry, bare_and_standard_stack);
+        conformance::watches!(center);
+    }
+
+    /// Three nodes, each client connected to all of them.
+    mod cluster {
+        use infra_testkit::conformance;
+
+        use crate::ground::cluster::{center, ids, locks, registry};
+
+        conformance::config_centers!(center);
+        conformance::elections!(locks);
+        conformance::instance_ids!(ids);
+        conformance::locks!(locks);
+        conformance::registries!(registry);
+        conformance::watches!(center);
+    }
 }
 
-async fn etcd(setup: Setup) -> Result<Fixture<EtcdCoordinator>> {
-    let config = config(&setup.namespace)?;
-    Ok(Fixture::server(move || {
-        let config = config.clone();
-        async move { EtcdCoordinator::connect(config).await.map(Arc::new) }
-    }))
-}
+/// What `etcd://` opens.
+mod backends {
+    use std::sync::Arc;
 
-async fn center(setup: Setup) -> Result<Fixture<dyn ConfigCenter>> {
-    Ok(etcd(setup).await?.map(|client| client as Arc<dyn ConfigCenter>))
-}
+    use infra_core::Result;
+    use infra_core::config::BackendUrl;
+    use infra_testkit::conformance::backends::{Component, Opening};
+    use infra_testkit::conformance::{self, Fixture, Setup};
+    use infra_testkit::servers;
 
-async fn locks(setup: Setup) -> Result<Fixture<dyn Locks>> {
-    Ok(etcd(setup).await?.map(|client| client as Arc<dyn Locks>))
-}
+    async fn opening(_setup: Setup) -> Result<Fixture<Opening>> {
+        let url = BackendUrl::parse(&servers::url("etcd")?)?;
+        let opening = Opening::new(
+            Component::Coordination,
+            infra_etcd::register,
+            url,
+            "watch_buffer",
+        );
+        let opening = Arc::new(opening);
+        Ok(Fixture::server(move || {
+            let opening = Arc::clone(&opening);
+            async { Ok(opening) }
+        }))
+    }
 
-async fn ids(setup: Setup) -> Result<Fixture<dyn InstanceIds>> {
-    Ok(etcd(setup).await?.map(|client| client as Arc<dyn InstanceIds>))
+    conformance::backends!(opening);
 }
-
-async fn registry(setup: Setup) -> Result<Fixture<dyn Registry>> {
-    Ok(etcd(setup).await?.map(|client| client as Arc<dyn Registry>))
-}
-
-conformance::config_centers!(center);
-conformance::watches!(center);
-conformance::locks!(locks);
-conformance::instance_ids!(ids);
-conformance::registries!(registry);
