@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{ConsulConfig, PORT};
 use crate::keys::Keys;
-use crate::{BACKEND, error};
+use crate::{BACKEND, error, tls};
 
 /// The header that Consul counts changes in.
 const INDEX: &str = "x-consul-index";
@@ -29,7 +29,7 @@ pub(crate) struct Client {
 
 struct Inner {
     http: reqwest::Client,
-    /// `http://host:port` of each agent.
+    /// `http://host:port` of each agent, or `https://`.
     agents: Vec<String>,
     /// The agent that answered last: what is registered there is known there.
     current: AtomicUsize,
@@ -115,13 +115,18 @@ impl Client {
     pub(crate) async fn connect(config: ConsulConfig) -> Result<Self> {
         let at = |error: Error| error.at("coordination", BACKEND, "connect");
         config.check().map_err(at)?;
+        // Nothing falls back from the one to the other.
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        if config.tls.is_none() && config.token.is_some() {
+            tracing::warn!("the ACL token for Consul is sent without TLS; configure `tls`");
+        }
         let client = Self {
             inner: Arc::new(Inner {
                 http: http(&config).map_err(at)?,
                 agents: config
                     .hosts
                     .iter()
-                    .map(|host| format!("http://{}", host.or_port(PORT)))
+                    .map(|host| format!("{scheme}://{}", host.or_port(PORT)))
                     .collect(),
                 current: AtomicUsize::new(0),
                 requests: Semaphore::new(REQUESTS),
@@ -270,7 +275,13 @@ fn http(config: &ConsulConfig) -> Result<reqwest::Client> {
     }
     // An agent that does not even accept must leave time for the others.
     let share = config.request_timeout / u32::try_from(config.hosts.len().max(1)).unwrap_or(u32::MAX);
+    let options = match &config.tls {
+        Some(tls) => tls::options(tls)?,
+        None => tls::none()?,
+    };
     reqwest::Client::builder()
+        .tls_backend_preconfigured(options)
+        .https_only(config.tls.is_some())
         .default_headers(headers)
         .connect_timeout(config.connect_timeout.min(share))
         .pool_max_idle_per_host(REQUESTS)

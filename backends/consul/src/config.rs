@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infra_core::capability::{Capabilities, Capability, Limits};
-use infra_core::config::{Host, Problems, Secret, Validate, humane};
+use infra_core::config::{Host, Problems, Secret, TlsConfig, Validate, humane};
 use serde::{Deserialize, Serialize};
 
 /// How a process uses Consul.
@@ -19,6 +19,8 @@ pub struct ConsulConfig {
     /// The ACL token, from the URL.
     #[serde(skip)]
     pub token: Option<Secret<String>>,
+    /// Speaks TLS, or not at all where there is this: `tls = { ca_file = "ca.pem" }`. Default: no TLS.
+    pub tls: Option<TlsConfig>,
     /// What every key begins with: letters, digits, `-`, `_` and `.` between slashes, with one at the end. Default: `infra/`.
     pub key_prefix: String,
     /// How long connecting may take. Default: 5 s in development, 10 s in production.
@@ -58,6 +60,7 @@ impl ConsulConfig {
         Self {
             hosts: vec![Host::new("localhost", Some(PORT))],
             token: None,
+            tls: None,
             key_prefix: "infra/".to_owned(),
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
@@ -88,6 +91,13 @@ impl ConsulConfig {
     #[must_use]
     pub fn with_token(mut self, token: impl Into<Secret<String>>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// The same, speaking TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -175,6 +185,7 @@ impl Validate for ConsulConfig {
             "key_prefix",
             "must have 2 to 256 letters, digits, `-`, `_` and `.` between single slashes and end with one, as in `infra/`",
         );
+        problems.within("tls", |problems| self.tls.validate(problems));
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),

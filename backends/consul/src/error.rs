@@ -4,6 +4,8 @@ use std::fmt;
 
 use infra_core::{Error, ErrorKind};
 
+use crate::tls;
+
 /// The words of an agent that refused a request; the source of the error that tells it.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -97,6 +99,11 @@ fn of_status(status: u16, said: &str) -> (ErrorKind, &'static str) {
 /// The error of a request that had no answer. The URL is left out: it has keys in it.
 pub(crate) fn of_transport(source: reqwest::Error) -> Error {
     let unsent = source.is_connect();
+    if let Some((kind, message)) = tls::problem(&source) {
+        return Error::new(kind, message)
+            .with_source(source.without_url())
+            .without_effect();
+    }
     let (kind, message) = if source.is_timeout() && !unsent {
         (ErrorKind::Timeout, "Consul did not answer in time")
     } else if source.is_builder() {

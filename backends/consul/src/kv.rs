@@ -7,6 +7,7 @@ use infra_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::client::{Client, Request};
+use crate::error;
 use crate::keys::in_path;
 use crate::sessions::SessionId;
 
@@ -219,7 +220,14 @@ pub(crate) async fn transact(client: &Client, operations: &[Operation]) -> Resul
     let answer = client.send(&Request::put("txn", body(operations)?)).await?;
     if answer.status == 409 {
         let outcome: Outcome = answer.json("a transaction")?;
-        return Ok(Transacted::RolledBack(outcome.errors.unwrap_or_default()));
+        let faults = outcome.errors.unwrap_or_default();
+        let forbidden =
+            |fault: &&Fault| fault.what.contains("Permission denied") || fault.what.contains("ACL not found");
+        // What the token may not do is no condition, and has a status of its own everywhere else.
+        if let Some(fault) = faults.iter().find(forbidden) {
+            return Err(error::of_answer(403, fault.what.as_bytes()).without_effect());
+        }
+        return Ok(Transacted::RolledBack(faults));
     }
     let outcome: Outcome = answer.success()?.json("a transaction")?;
     let results = outcome.results.unwrap_or_default();

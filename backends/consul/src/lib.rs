@@ -14,6 +14,7 @@ mod register;
 mod registry;
 mod services;
 mod sessions;
+mod tls;
 mod watching;
 
 pub use config::ConsulConfig;

@@ -46,6 +46,19 @@ fn internal(source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Internal, "the hand in the server failed").with_source(source)
 }
 
+/// A client for requests without TLS, which wants to be told of TLS all the same.
+fn http() -> Result<reqwest::Client> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions =
+        rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let tls = versions
+        .map_err(internal)?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let builder = reqwest::Client::builder().tls_backend_preconfigured(tls);
+    builder.no_proxy().build().map_err(internal)
+}
+
 impl Part {
     fn new(namespace: &str) -> Result<Self> {
         let mut config = ConsulConfig::development();
@@ -58,7 +71,7 @@ impl Part {
                 .with_key_prefix(format!("{namespace}/"))
                 .with_watches(Duration::from_secs(10), 64)
                 .with_instance_ids(Duration::from_secs(10), Duration::from_secs(1)),
-            http: reqwest::Client::builder().no_proxy().build().map_err(internal)?,
+            http: http()?,
             proxies: Mutex::default(),
         })
     }

@@ -30,7 +30,7 @@ const MANAGEMENT: &str = "7d0c1d9e-2b51-4b0e-8f0f-5a1e6f5c0001";
 /// The token for ordinary use.
 const ORDINARY: &str = "7d0c1d9e-2b51-4b0e-8f0f-5a1e6f5c0002";
 
-const RULES: &str = r#"key_prefix \"infra\" { policy = \"write\" } service_prefix \"infra\" { policy = \"write\" } session_prefix \"\" { policy = \"write\" } node_prefix \"\" { policy = \"read\" } agent_prefix \"\" { policy = \"read\" }"#;
+const RULES: &str = r#"key_prefix \"infra/\" { policy = \"write\" } service_prefix \"infra\" { policy = \"write\" } session_prefix \"\" { policy = \"write\" } node_prefix \"\" { policy = \"read\" } agent_prefix \"\" { policy = \"read\" }"#;
 
 /// How long a new server may take until it has taken in its access control.
 const PATIENCE: Duration = Duration::from_secs(20);
