@@ -70,7 +70,7 @@ impl Client {
         let etcd = bounded(config.connect_timeout, connecting).await.map_err(at)?;
         let client = Self {
             inner: Arc::new(Inner {
-                keys: Keys::new(&config.key_prefix),
+                keys: Keys::new(config.compat, &config.key_prefix),
                 etcd,
                 config,
                 closed: CancellationToken::new(),

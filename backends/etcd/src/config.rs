@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use infra_core::capability::Limits;
-use infra_core::config::{Host, Problems, Secret, TlsConfig, Validate, humane};
+use infra_core::config::{Compat, Host, Problems, Secret, TlsConfig, Validate, humane};
 use serde::{Deserialize, Serialize};
 
 /// How a process uses an etcd cluster.
@@ -26,6 +26,9 @@ pub struct EtcdConfig {
     pub tls: Option<TlsConfig>,
     /// What every key begins with. Default: `infra/`.
     pub key_prefix: String,
+    /// Whose keys and values: our own below `key_prefix`, or those of GoChat's im-infra, which have places of their own. Default:
+    /// our own.
+    pub compat: Compat,
     /// How long connecting may take. Default: 5 s in development, 10 s in production.
     #[serde(with = "humane")]
     pub connect_timeout: Duration,
@@ -65,6 +68,7 @@ impl EtcdConfig {
             password: None,
             tls: None,
             key_prefix: "infra/".to_owned(),
+            compat: Compat::Native,
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             keep_alive_interval: Duration::from_secs(10),
@@ -102,6 +106,13 @@ impl EtcdConfig {
     #[must_use]
     pub fn with_key_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.key_prefix = prefix.into();
+        self
+    }
+
+    /// The same with the keys and values of another implementation.
+    #[must_use]
+    pub fn with_compat(mut self, compat: Compat) -> Self {
+        self.compat = compat;
         self
     }
 

@@ -37,6 +37,7 @@ impl ConfigCenter for EtcdCoordinator {
         let read = async {
             self.client.check_open()?;
             scope.check(self.limits())?;
+            self.client.keys().check_scope(scope)?;
             let folder = self.client.keys().configuration();
             let (entries, revision) = watching::read(&self.client, &range(&folder, scope)).await?;
             let entries = entries.iter().filter_map(|kv| entry(&folder, kv));
@@ -52,6 +53,7 @@ impl ConfigCenter for EtcdCoordinator {
         let write = async {
             self.client.check_open()?;
             ConfigWrite::check(&writes, self.limits())?;
+            self.client.keys().check_writes(&writes)?;
             self.transact(&writes).await
         };
         write.await.map_err(at("write"))
@@ -61,6 +63,7 @@ impl ConfigCenter for EtcdCoordinator {
         let watch = async {
             self.client.check_open()?;
             scope.check(self.limits())?;
+            self.client.keys().check_scope(scope)?;
             let folder = self.client.keys().configuration();
             let range = range(&folder, scope);
             let put = {

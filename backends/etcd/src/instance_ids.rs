@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
+use infra_core::config::Compat;
 use infra_core::coordination::{InstanceId, InstanceIds};
 use infra_core::lease::{Lease, LeaseKeeper, LeaseOptions};
 use infra_core::{Error, ErrorKind, Result, async_trait};
@@ -22,7 +23,14 @@ impl InstanceIds for EtcdCoordinator {
     async fn acquire_instance_id(&self, service: &str, range: RangeInclusive<u16>) -> Result<InstanceId> {
         let acquire = async {
             self.client.check_open()?;
-            self.limits().check_key("service", service)?;
+            self.limits().check_key("service name", service)?;
+            self.client.keys().check_part("service name", service)?;
+            // GoChat counts from 1.
+            let first = match self.client.keys().compat() {
+                Compat::GoChat => 1.max(*range.start()),
+                _ => *range.start(),
+            };
+            let range = first..=*range.end();
             if range.is_empty() {
                 return Err(Error::invalid_argument(
                     "the range of instance ids is empty; give at least one number",
@@ -53,7 +61,7 @@ impl EtcdCoordinator {
                 .when([Compare::create_revision(key.as_str(), CompareOp::Equal, 0)])
                 .and_then([TxnOp::put(
                     key.as_str(),
-                    "taken",
+                    self.client.keys().taken(number),
                     attached_to(attempt.keeper.lease),
                 )])
                 .or_else([TxnOp::get(
@@ -62,7 +70,7 @@ impl EtcdCoordinator {
                 )]);
             let answer = self.client.txn(transaction).await?;
             if answer.succeeded() {
-                attempt.keeper.takes(key);
+                attempt.keeper.takes(key, number);
                 self.client.check_open()?;
                 return Ok(InstanceId::new(number, attempt.lease));
             }
@@ -126,13 +134,13 @@ pub(crate) struct Keeper {
     client: Client,
     lease: LeaseId,
     /// Where the number is taken, once it is.
-    key: OnceLock<String>,
+    key: OnceLock<(String, u16)>,
 }
 
 impl Keeper {
-    fn takes(&self, key: String) {
+    fn takes(&self, key: String, number: u16) {
         // Set once: a number is looked for until one is found.
-        let _ = self.key.set(key);
+        let _ = self.key.set((key, number));
     }
 
     /// Does this to the key if it is still under our lease.
@@ -155,16 +163,20 @@ impl LeaseKeeper for Keeper {
     async fn renew(&self) -> Result<()> {
         renew(&self.client, self.lease).await?;
         match self.key.get() {
-            Some(key) => self.if_ours(key, Vec::new()).await,
+            Some((key, _)) => self.if_ours(key, Vec::new()).await,
             None => Ok(()),
         }
     }
 
     /// The number stays taken, by nobody, for the time of the quarantine.
     async fn release(&self) -> Result<()> {
-        if let Some(key) = self.key.get() {
+        if let Some((key, number)) = self.key.get() {
             let rest = grant(&self.client, self.client.config().instance_id_quarantine).await?;
-            let quarantined = TxnOp::put(key.as_str(), "released", attached_to(rest));
+            let quarantined = TxnOp::put(
+                key.as_str(),
+                self.client.keys().resting(*number),
+                attached_to(rest),
+            );
             self.if_ours(key, vec![quarantined]).await?;
         }
         revoke(&self.client, self.lease).await

@@ -7,6 +7,7 @@ mod coordinator;
 mod error;
 mod held;
 mod instance_ids;
+mod instances;
 mod keys;
 mod leases;
 mod locks;

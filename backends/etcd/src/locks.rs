@@ -90,6 +90,7 @@ impl EtcdCoordinator {
     fn check_lock(&self, key: &str, ttl: Duration) -> Result<()> {
         self.client.check_open()?;
         self.limits().check_key("lock key", key)?;
+        self.client.keys().check_path("lock key", key)?;
         self.limits().check_ttl(ttl)
     }
 

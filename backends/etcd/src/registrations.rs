@@ -12,6 +12,7 @@ use infra_core::lease::{LeasePool, SharedLease};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::client::{self, Client};
+use crate::instances;
 use crate::leases::{Grantor, LeaseId, attached};
 
 /// Keeps one instance's key. Clones are one.
@@ -57,7 +58,10 @@ impl Registered {
 
     /// Writes the instance as `write` says, in a task of its own.
     async fn send(&self, instance: &Instance, write: Write) -> Result<Standing> {
-        let (shared, json) = (Arc::clone(&self.shared), json(instance)?);
+        let (shared, json) = (
+            Arc::clone(&self.shared),
+            instances::write(self.shared.client.keys().compat(), instance)?,
+        );
         let sent = tokio::spawn(async move {
             let _sending = shared.sending.lock().await;
             shared.write(&json, write).await
@@ -145,12 +149,6 @@ impl Shared {
             _ = removing => {}
         }
     }
-}
-
-fn json(instance: &Instance) -> Result<Vec<u8>> {
-    serde_json::to_vec(instance).map_err(|source| {
-        Error::invalid_argument("the instance cannot be written as JSON").with_source(source)
-    })
 }
 
 #[async_trait]

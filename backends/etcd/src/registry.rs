@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::KeyValue;
+use infra_core::config::Compat;
 use infra_core::coordination::{Instance, Registration, Registry, ServiceSnapshot};
 use infra_core::watch::Watch;
 use infra_core::{Error, Result, async_trait};
 
 use crate::BACKEND;
 use crate::coordinator::EtcdCoordinator;
-use crate::keys;
+use crate::instances;
 use crate::registrations::Registered;
 use crate::watching::{self, Range};
 
@@ -19,8 +20,8 @@ fn at(operation: &'static str) -> impl Fn(Error) -> Error {
 }
 
 /// The instance that a key holds. What cannot be read is told in the log, and left out: one bad entry must not hide the others.
-fn instance(kv: &KeyValue) -> Option<Instance> {
-    match serde_json::from_slice(kv.value()) {
+fn instance(compat: Compat, kv: &KeyValue) -> Option<Instance> {
+    match instances::read(compat, kv.value()) {
         Ok(instance) => Some(instance),
         Err(error) => {
             let key = String::from_utf8_lossy(kv.key());
@@ -36,6 +37,8 @@ impl Registry for EtcdCoordinator {
         let register = async {
             self.client.check_open()?;
             instance.check(self.limits())?;
+            self.client.keys().check_part("service name", &instance.service)?;
+            self.client.keys().check_part("instance id", &instance.id)?;
             self.limits().check_ttl(ttl)?;
             let key = self.client.keys().instance(&instance.service, &instance.id);
             let registered = Registered::new(&self.client, &self.leases, key, ttl).await?;
@@ -49,11 +52,13 @@ impl Registry for EtcdCoordinator {
     async fn discover(&self, service: &str) -> Result<ServiceSnapshot> {
         let discover = async {
             self.client.check_open()?;
-            self.limits().check_key("service", service)?;
+            self.limits().check_key("service name", service)?;
+            self.client.keys().check_part("service name", service)?;
             let range = Range::prefix(self.client.keys().service(service));
             let ask = async {
+                let compat = self.client.keys().compat();
                 let (found, revision) = watching::read(&self.client, &range).await?;
-                let instances = found.iter().filter_map(instance).collect();
+                let instances = found.iter().filter_map(|kv| instance(compat, kv)).collect();
                 Ok(ServiceSnapshot::new(instances, revision))
             };
             self.last_known.or_last(service, ask).await
@@ -64,18 +69,22 @@ impl Registry for EtcdCoordinator {
     async fn watch_service(&self, service: &str, revision: u64) -> Result<Watch<Instance>> {
         let watch = async {
             self.client.check_open()?;
-            self.limits().check_key("service", service)?;
+            self.limits().check_key("service name", service)?;
+            self.client.keys().check_part("service name", service)?;
             let folder = self.client.keys().service(service);
+            let keys = self.client.keys().clone();
+            let compat = keys.compat();
             let gone = {
                 let folder = folder.clone();
                 move |kv: &KeyValue| {
                     let id = std::str::from_utf8(kv.key())
                         .ok()?
                         .strip_prefix(folder.as_str())?;
-                    Some(keys::name(id))
+                    Some(keys.instance_id(id))
                 }
             };
-            watching::open(&self.client, Range::prefix(folder), revision, instance, gone).await
+            let put = move |kv: &KeyValue| instance(compat, kv);
+            watching::open(&self.client, Range::prefix(folder), revision, put, gone).await
         };
         watch.await.map_err(at("watch_service"))
     }

@@ -46,12 +46,7 @@ mod backends {
 
     async fn opening(_setup: Setup) -> Result<Fixture<Opening>> {
         let url = BackendUrl::parse(&servers::url("etcd")?)?;
-        let opening = Opening::new(
-            Component::Coordination,
-            infra_etcd::register,
-            url,
-            "watch_buffer",
-        );
+        let opening = Opening::new(Component::Coordination, infra_etcd::register, url, "watch_buffer");
         let opening = Arc::new(opening);
         Ok(Fixture::server(move || {
             let opening = Arc::clone(&opening);

@@ -37,8 +37,8 @@ impl Recipe for Etcd {
 
     fn source(&self) -> Source {
         Source::Packages {
-            programs: &["etcd"],
-            packages: &["etcd-server"],
+            programs: &["etcd", "etcdctl"],
+            packages: &["etcd-server", "etcd-client"],
         }
     }
 
