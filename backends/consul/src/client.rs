@@ -33,7 +33,9 @@ struct Inner {
     agents: Vec<String>,
     /// The agent that answered last: what is registered there is known there.
     current: AtomicUsize,
+    /// Places of requests that are answered at once.
     requests: Semaphore,
+    /// Places of questions that wait at the agent until something has changed.
     questions: Semaphore,
     config: ConsulConfig,
     keys: Keys,
@@ -57,8 +59,7 @@ pub(crate) struct Request {
 /// Consul takes 200 connections from one address. So many requests of one client are on their way at once; others wait.
 const REQUESTS: usize = 16;
 
-/// So many questions wait at an agent for a change. Whoever asks more than these is answered at once, after a pause.
-const QUESTIONS: usize = 64;
+/// The pause before a question is asked that would be one more than may wait at the agent: it is answered at once.
 const PAUSE: Duration = Duration::from_millis(400);
 
 impl Request {
@@ -130,7 +131,7 @@ impl Client {
                     .collect(),
                 current: AtomicUsize::new(0),
                 requests: Semaphore::new(REQUESTS),
-                questions: Semaphore::new(QUESTIONS),
+                questions: Semaphore::new(config.watch_connections),
                 keys: Keys::new(&config.key_prefix),
                 config,
                 closed: CancellationToken::new(),
@@ -170,7 +171,7 @@ impl Client {
 
     /// One cheap round trip that needs a leader and the rights to read what is ours.
     pub(crate) async fn ask(&self) -> Result<()> {
-        let path = format!("kv/{}?keys&separator=/", self.keys().configuration());
+        let path = format!("kv/{}?keys&separator=/&consistent", self.keys().configuration());
         match self.send(&Request::get(path)).await?.success() {
             Ok(_) => Ok(()),
             Err(nothing_there) if nothing_there.kind() == ErrorKind::NotFound => Ok(()),

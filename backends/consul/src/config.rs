@@ -32,6 +32,9 @@ pub struct ConsulConfig {
     /// How long an agent holds the question whether something has changed, if nothing has. Default: 30 s.
     #[serde(with = "humane")]
     pub watch_wait: Duration,
+    /// How many connections may wait for changes, one for each watch and for each wait for a lock; the watches beyond ask again every
+    /// 300 to 500 ms. Consul takes 200 connections from one address, unless its `limits` say otherwise. Default: 64.
+    pub watch_connections: usize,
     /// How many events of a watch wait for a slow reader. Default: 1,024.
     pub watch_buffer: usize,
     /// How long an instance id stays with its holder without a renewal. Default: 30 s.
@@ -65,6 +68,7 @@ impl ConsulConfig {
             connect_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             watch_wait: Duration::from_secs(30),
+            watch_connections: 64,
             watch_buffer: 1024,
             instance_id_ttl: Duration::from_secs(30),
             instance_id_quarantine: Duration::from_secs(10),
@@ -120,6 +124,13 @@ impl ConsulConfig {
     pub fn with_watches(mut self, wait: Duration, buffer: usize) -> Self {
         self.watch_wait = wait;
         self.watch_buffer = buffer;
+        self
+    }
+
+    /// The same with another bound for the connections that wait for changes.
+    #[must_use]
+    pub fn with_watch_connections(mut self, connections: usize) -> Self {
+        self.watch_connections = connections;
         self
     }
 
@@ -196,6 +207,11 @@ impl Validate for ConsulConfig {
             (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&self.watch_wait),
             "watch_wait",
             "must be from 1 s to 10 min, as Consul has it",
+        );
+        problems.ensure(
+            (1..=10_000).contains(&self.watch_connections),
+            "watch_connections",
+            "must be from 1 to 10,000",
         );
         problems.ensure(
             self.watch_buffer > 0,

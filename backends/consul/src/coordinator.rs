@@ -42,13 +42,7 @@ impl ConsulCoordinator {
     pub async fn connect(config: ConsulConfig) -> Result<Self> {
         let (ttl, quarantine) = (config.instance_id_ttl, config.instance_id_quarantine);
         let client = Client::connect(config).await?;
-        let sessions = |longer, lock_delay| {
-            LeasePool::new(Grantor {
-                client: client.clone(),
-                longer,
-                lock_delay,
-            })
-        };
+        let sessions = |longer, lock_delay| LeasePool::new(Grantor::new(&client, longer, lock_delay));
         Ok(Self {
             // Each attempt for a lock makes a key with a name of its own: there is nothing to delay.
             sessions: sessions(Duration::ZERO, Duration::ZERO),

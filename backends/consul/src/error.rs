@@ -83,10 +83,17 @@ fn of_status(status: u16, said: &str) -> (ErrorKind, &'static str) {
             ErrorKind::PermissionDenied,
             "the ACL token may not do this; grant it what the README of infra-consul lists",
         ),
-        500 if says("leader") || says("rpc error") || says("No known Consul servers") || says("raft is") => (
-            ErrorKind::Unavailable,
-            "Consul cannot answer now; it may have no leader, or be about to stop",
-        ),
+        500 if says("leader")
+            || says("rpc error")
+            || says("No known Consul servers")
+            || says("raft is")
+            || says("consistent reads") =>
+        {
+            (
+                ErrorKind::Unavailable,
+                "Consul cannot answer now; it may have no leader, or be about to stop",
+            )
+        }
         502 | 503 => (
             ErrorKind::Unavailable,
             "Consul cannot answer now, or has too much to do",
@@ -173,6 +180,7 @@ mod tests {
                 ErrorKind::Unavailable,
             ),
             (500, "raft is already shutdown", ErrorKind::Unavailable),
+            (500, "Not ready to serve consistent reads", ErrorKind::Unavailable),
             (500, "No known Consul servers", ErrorKind::Unavailable),
             (
                 500,

@@ -75,7 +75,7 @@ impl ConsulCoordinator {
     async fn taken(&self, folder: &str) -> Result<BTreeSet<u16>> {
         let answer = self
             .client
-            .send(&Request::get(format!("kv/{}?keys", in_path(folder))))
+            .send(&Request::get(format!("kv/{}?keys&consistent", in_path(folder))))
             .await?;
         if answer.status == 404 {
             return Ok(BTreeSet::new());

@@ -62,11 +62,12 @@ pub(crate) enum Range {
 }
 
 impl Range {
-    /// The question for what the range holds.
+    /// The question for what the range holds. Consistent: a server that has just started, or that does not know yet that it leads no
+    /// longer, would else show what was there before.
     pub(crate) fn request(&self) -> Request {
         match self {
-            Self::Key(key) => Request::get(format!("kv/{}", in_path(key))),
-            Self::Prefix(prefix) => Request::get(format!("kv/{}?recurse", in_path(prefix))),
+            Self::Key(key) => Request::get(format!("kv/{}?consistent", in_path(key))),
+            Self::Prefix(prefix) => Request::get(format!("kv/{}?recurse&consistent", in_path(prefix))),
         }
     }
 }

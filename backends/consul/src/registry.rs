@@ -34,7 +34,7 @@ impl Healthy {
         Self {
             service: service.to_owned(),
             path: format!(
-                "health/service/{}?passing=true",
+                "health/service/{}?passing=true&consistent",
                 in_path(&services::service_name(service))
             ),
         }
@@ -92,9 +92,7 @@ impl Registry for ConsulCoordinator {
     async fn register(&self, instance: Instance, ttl: Duration) -> Result<Registration> {
         let register = async {
             self.client.check_open()?;
-            instance.validate()?;
-            self.limits().check_key("service name", &instance.service)?;
-            self.limits().check_key("instance id", &instance.id)?;
+            instance.check(self.limits())?;
             self.limits().check_ttl(ttl)?;
             let owned = Owned {
                 client: self.client.clone(),

@@ -1,11 +1,13 @@
 //! Sessions of Consul: keys that were locked by one are deleted when it is not renewed in time.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use infra_core::async_trait;
 use infra_core::error::{Error, ErrorKind, Result};
 use infra_core::lease::LeaseGrantor;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::BACKEND;
 use crate::client::{Client, Request};
@@ -18,13 +20,70 @@ pub(crate) type SessionId = String;
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 
 /// Grants the sessions that a client's holders share.
+///
+/// Consul keeps a session for up to twice its time to live, and what it locked with it. Holders that could not reach Consul have given
+/// up long before; so when they come back and ask for the next session, the one before is ended at once.
 #[derive(Debug)]
 pub(crate) struct Grantor {
-    pub(crate) client: Client,
+    client: Client,
     /// How much longer than its holders believe in it a session lives.
-    pub(crate) longer: Duration,
+    longer: Duration,
     /// How long nobody may lock what a session had locked when it ended, however it ended. Consul does not take more than a minute.
-    pub(crate) lock_delay: Duration,
+    lock_delay: Duration,
+    granted: Arc<Mutex<Vec<Granted>>>,
+}
+
+/// A session that was not ended.
+#[derive(Debug)]
+struct Granted {
+    id: SessionId,
+    /// When nobody believes in it any more, unless it is renewed.
+    until: Instant,
+    ttl: Duration,
+}
+
+impl Grantor {
+    pub(crate) fn new(client: &Client, longer: Duration, lock_delay: Duration) -> Self {
+        Self {
+            client: client.clone(),
+            longer,
+            lock_delay,
+            granted: Arc::default(),
+        }
+    }
+
+    fn granted(&self) -> MutexGuard<'_, Vec<Granted>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, id: &SessionId) {
+        self.granted().retain(|granted| granted.id != *id);
+    }
+
+    /// Ends the sessions that nobody believes in any more, in the background; what cannot be ended now is tried with the next one.
+    /// Those that live longer than the belief in them do so on purpose.
+    fn end_abandoned(&self) {
+        if !self.longer.is_zero() {
+            return;
+        }
+        let now = Instant::now();
+        let abandoned: Vec<Granted> = self
+            .granted()
+            .extract_if(.., |granted| granted.until < now)
+            .collect();
+        for abandoned in abandoned {
+            let (client, granted) = (self.client.clone(), Arc::clone(&self.granted));
+            tokio::spawn(async move {
+                if let Err(error) = destroy(&client, &abandoned.id).await {
+                    tracing::debug!(%error, "a session that was given up is not ended yet");
+                    granted
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(abandoned);
+                }
+            });
+        }
+    }
 }
 
 #[async_trait]
@@ -32,22 +91,44 @@ impl LeaseGrantor for Grantor {
     type Id = SessionId;
 
     async fn grant(&self, ttl: Duration) -> Result<SessionId> {
-        create(&self.client, ttl + self.longer, self.lock_delay).await
+        let id = create(&self.client, ttl + self.longer, self.lock_delay).await?;
+        self.end_abandoned();
+        self.granted().push(Granted {
+            id: id.clone(),
+            until: Instant::now() + ttl,
+            ttl,
+        });
+        Ok(id)
     }
 
     async fn renew(&self, id: &SessionId) -> Result<()> {
         let request = Request::put(format!("session/renew/{id}"), "");
-        let renewed = self.client.send(&request).await?.success();
-        renewed.map(drop).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => unknown(error),
-            _ => error,
-        })
+        match self.client.send(&request).await?.success() {
+            Ok(_) => {
+                for granted in self.granted().iter_mut().filter(|granted| granted.id == *id) {
+                    granted.until = Instant::now() + granted.ttl;
+                }
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.forget(id);
+                Err(unknown(error))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn revoke(&self, id: &SessionId) -> Result<()> {
-        let request = Request::put(format!("session/destroy/{id}"), "");
-        self.client.send(&request).await?.success().map(drop)
+        destroy(&self.client, id).await?;
+        self.forget(id);
+        Ok(())
     }
+}
+
+/// Ends a session, with everything that it locked.
+async fn destroy(client: &Client, id: &SessionId) -> Result<()> {
+    let request = Request::put(format!("session/destroy/{id}"), "");
+    client.send(&request).await?.success().map(drop)
 }
 
 fn unknown(source: Error) -> Error {

@@ -17,8 +17,14 @@ use crate::servers::variable;
 
 pub(in crate::servers) struct Consul;
 
-/// Elections at the pace of production, and no farewell when the process is told to end: it comes back with its data.
-const CONFIGURATION: &str = r#"{ "performance": { "raft_multiplier": 1 }, "leave_on_terminate": false, "disable_update_check": true }"#;
+/// Elections at the pace of production, and no farewell when the process is told to end: it comes back with its data. Tests play
+/// whole fleets from one address, of which Consul would take 200 connections.
+const CONFIGURATION: &str = r#"{
+    "performance": { "raft_multiplier": 1 },
+    "limits": { "http_max_conns_per_client": 5000 },
+    "leave_on_terminate": false,
+    "disable_update_check": true
+}"#;
 
 impl Recipe for Consul {
     fn name(&self) -> &'static str {
