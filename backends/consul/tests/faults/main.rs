@@ -112,9 +112,7 @@ async fn a_server_that_lost_its_data_is_told_to_everybody() {
     let number = ours.acquire_instance_id("users", 7..=7).await.unwrap();
     let revision = theirs.read(&WatchScope::Prefix(String::new())).await.unwrap().1;
 
-    server.act(Set::kill).await;
-    server.forget();
-    server.act(Set::start).await;
+    server.act(Set::reset).await;
 
     let began = Instant::now();
     timeout(TTL + SLACK, lock.lost())
@@ -149,6 +147,8 @@ async fn a_frozen_server_holds_nobody_up_and_a_lock_ends_in_time() {
     let lock = ours.try_acquire("lock", TTL).await.unwrap().expect("a free lock");
 
     server.act(Set::pause).await;
+    let frozen = eventually(SLACK * 2, async || theirs.health().await.is_err()).await;
+    assert!(frozen, "a frozen server answers");
     let began = Instant::now();
     let answers = tokio::join!(
         theirs.list(""),

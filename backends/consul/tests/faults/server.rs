@@ -1,6 +1,5 @@
 //! A Consul of a test's own.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,28 +56,10 @@ impl Server {
         let acted = tokio::task::spawn_blocking(move || act(&Set::at(server.folder.path()), "consul"));
         acted.await.unwrap().unwrap();
     }
-
-    /// Takes away what the server keeps on its disk.
-    pub(crate) fn forget(&self) {
-        let data = data_folder(self.folder.path()).expect("a server that keeps its data");
-        assert!(data.is_dir(), "{} is no folder", data.display());
-        std::fs::remove_dir_all(data).unwrap();
-    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         Set::at(self.folder.path()).down(&|_| {}).unwrap();
     }
-}
-
-/// Where the set's server keeps its data: the set writes down how it was started.
-fn data_folder(set: &Path) -> Option<PathBuf> {
-    let files = std::fs::read_dir(set).ok()?.flatten();
-    files
-        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
-        .find_map(|text| {
-            let (_, after) = text.split_once("-data-dir=")?;
-            Some(PathBuf::from(after.split(['"', '\n', ' ']).next()?))
-        })
 }
