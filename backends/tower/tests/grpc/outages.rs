@@ -121,3 +121,22 @@ async fn who_can_be_reached_and_what_went_elsewhere_is_measured() {
     assert_eq!(meter.value("grpc.channel.instances", &service), Some(1.0));
     assert!(meter.value("grpc.channel.redirected", &service) > Some(0.0));
 }
+
+#[cfg(feature = "grpc-tls")]
+#[tokio::test]
+async fn a_channel_that_is_asked_for_tls_never_speaks_plaintext() {
+    let registry = MemoryCoordinator::new();
+    let plain = Node::start("plain");
+    let _registered = plain.register(&registry).await;
+    let channels = channels(&registry, options().with_request_wait(Duration::from_millis(300)))
+        .with_tls(tonic::transport::ClientTlsConfig::new())
+        .unwrap();
+    let channel = channels.channel(SERVICE).await.unwrap();
+    let status = ask(&channel).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(
+        status.message().contains("127.0.0.1") || status.message().contains(SERVICE),
+        "{status:?}"
+    );
+    assert_eq!(plain.begun.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
