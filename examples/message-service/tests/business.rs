@@ -121,6 +121,9 @@ async fn a_queue_that_is_away_delays_a_message_and_loses_none() {
     assert_eq!((fixture.stored().await, fixture.unsettled().await), (1, 1));
 
     let _indexer = fixture.start_indexer().await;
+    // Another instance leaves alone what this one may still work on.
+    let long_ago = Duration::from_secs(3600);
+    assert_eq!(fixture.service.announce_left(long_ago).await.expect("looked"), 0);
     assert_eq!(fixture.service.announce_unsettled().await.expect("announced"), 1);
     assert!(
         eventually(BOUND, async || fixture.unsettled().await == 0).await,
