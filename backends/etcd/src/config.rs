@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use infra_core::capability::Limits;
+use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::config::{Compat, Host, Problems, Secret, TlsConfig, Validate, humane};
 use serde::{Deserialize, Serialize};
 
@@ -131,14 +131,28 @@ impl EtcdConfig {
         self
     }
 
+    /// What a client declares, whatever its configuration.
+    #[must_use]
+    pub fn capabilities() -> Capabilities {
+        Capabilities::new(Self::limits())
+            .with(Capability::Durable)
+            .with(Capability::Fencing)
+            .with(Capability::Linearizable)
+            .with(Capability::FairLocks)
+            .with(Capability::WatchFromRevision)
+            .with(Capability::ConfigTransactions)
+    }
+
     pub(crate) const fn limits() -> Limits {
         // The server takes requests of 1.5 MiB, with keys, values and frames in them. Its shortest lease is one and a half times its
         // election timeout, and it looks for expired ones twice a second.
-        Limits::DEFAULT.with_ttl(
-            Duration::from_secs(2),
-            Duration::from_secs(366 * 24 * 3600),
-            Duration::from_secs(2),
-        )
+        Limits::DEFAULT
+            .with_ttl(
+                Duration::from_secs(2),
+                Duration::from_secs(366 * 24 * 3600),
+                Duration::from_secs(2),
+            )
+            .with_max_transaction_writes(128)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_core::capability::{Capabilities, Limits};
 use infra_core::coordination::{LastKnown, Registrations};
 use infra_core::error::{Error, ErrorKind, Result};
 use infra_core::lease::{LeaseKeeper, LeasePool};
@@ -40,13 +40,6 @@ impl EtcdCoordinator {
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) that names every problem; [`Unauthenticated`](ErrorKind::Unauthenticated);
     /// [`Unavailable`](ErrorKind::Unavailable) or [`Timeout`](ErrorKind::Timeout) when no endpoint answers.
     pub async fn connect(config: EtcdConfig) -> Result<Self> {
-        let capabilities = Capabilities::new(EtcdConfig::limits())
-            .with(Capability::Durable)
-            .with(Capability::Fencing)
-            .with(Capability::Linearizable)
-            .with(Capability::FairLocks)
-            .with(Capability::WatchFromRevision)
-            .with(Capability::ConfigTransactions);
         let client = Client::connect(config).await?;
         Ok(Self {
             leases: LeasePool::new(Grantor(client.clone())),
@@ -55,7 +48,7 @@ impl EtcdCoordinator {
             registrations: Registrations::default(),
             numbers: Arc::default(),
             last_known: Arc::default(),
-            capabilities: Arc::new(capabilities),
+            capabilities: Arc::new(EtcdConfig::capabilities()),
         })
     }
 

@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use infra_consul::ConsulConfig;
 use infra_core::Backend;
-use infra_core::capability::Capability;
+use infra_core::capability::{Capabilities, Capability, Limits};
+use infra_etcd::EtcdConfig;
 use infra_memory::{MemoryCache, MemoryCoordinator, MemoryOnceStore, MemoryQueue};
 use infra_sql::{SqlConfig, SqlDatabase};
 use infra_tantivy::{TantivyConfig, TantivySearch};
@@ -24,13 +26,15 @@ async fn the_readme_shows_what_the_backends_declare() {
     let tantivy = TantivySearch::open(config).await.expect("an index");
     let (cache, coordinator) = (MemoryCache::new(), MemoryCoordinator::new());
     let (queue, once) = (MemoryQueue::new(), MemoryOnceStore::new());
-    let backends: [(&str, &dyn Backend); 6] = [
-        ("cache: memory", &cache),
-        ("coordination: memory", &coordinator),
-        ("queue: memory", &queue),
-        ("once: memory", &once),
-        ("database: sqlite", &sqlite),
-        ("search: tantivy", &tantivy),
+    let backends = [
+        ("cache: memory", cache.capabilities().clone()),
+        ("coordination: memory", coordinator.capabilities().clone()),
+        ("coordination: etcd", EtcdConfig::capabilities()),
+        ("coordination: consul", ConsulConfig::capabilities()),
+        ("queue: memory", queue.capabilities().clone()),
+        ("once: memory", once.capabilities().clone()),
+        ("database: sqlite", sqlite.capabilities().clone()),
+        ("search: tantivy", tantivy.capabilities().clone()),
     ];
     let table = matrix(&backends);
 
@@ -51,14 +55,14 @@ async fn the_readme_shows_what_the_backends_declare() {
     );
 }
 
-fn matrix(backends: &[(&str, &dyn Backend)]) -> String {
+fn matrix(backends: &[(&str, Capabilities)]) -> String {
     let mut table = String::from("| |");
     for (name, _) in backends {
         let _ = write!(table, " {name} |");
     }
     let _ = write!(table, "\n| --- |{}\n", " --- |".repeat(backends.len()));
     for capability in Capability::ALL {
-        let declared = |backend: &&dyn Backend| backend.capabilities().has(capability);
+        let declared = |backend: &Capabilities| backend.has(capability);
         if backends.iter().any(|(_, backend)| declared(backend)) {
             let marks = backends
                 .iter()
@@ -69,18 +73,19 @@ fn matrix(backends: &[(&str, &dyn Backend)]) -> String {
     for (limit, of) in [
         (
             "longest key, bytes",
-            (|b| b.capabilities().limits().max_key_bytes.to_string()) as fn(&dyn Backend) -> String,
+            (|limits| limits.max_key_bytes.to_string()) as fn(&Limits) -> String,
         ),
-        ("largest value, bytes", |b| {
-            b.capabilities().limits().max_value_bytes.to_string()
+        ("largest value, bytes", |limits| {
+            limits.max_value_bytes.to_string()
         }),
-        ("shortest time to live", |b| {
-            format!("{:?}", b.capabilities().limits().min_ttl)
+        ("shortest time to live", |limits| format!("{:?}", limits.min_ttl)),
+        ("most writes of a transaction", |limits| {
+            limits.max_transaction_writes.to_string()
         }),
     ] {
         let values: String = backends
             .iter()
-            .map(|(_, backend)| format!(" {} |", of(*backend)))
+            .map(|(_, backend)| format!(" {} |", of(backend.limits())))
             .collect();
         let _ = writeln!(table, "| {limit} |{values}");
     }
