@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Lease;
+use crate::lease::{Lease, LeaseStatus};
 
 /// A number that strictly increases from each owner of a lock to the next.
 ///
@@ -153,6 +153,7 @@ impl LockGuard {
         HeldLock {
             token: self.token,
             lost: self.lost_token(),
+            status: self.lease.status(),
         }
     }
 
@@ -177,6 +178,7 @@ impl LockGuard {
 pub struct HeldLock {
     token: FencingToken,
     lost: CancellationToken,
+    status: LeaseStatus,
 }
 
 impl HeldLock {
@@ -186,10 +188,11 @@ impl HeldLock {
         self.token
     }
 
-    /// Whether the loss of the lock is known.
+    /// Whether the loss of the lock is known. A process that was suspended beyond its lease knows it from its first instruction on,
+    /// before any task of it has run.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.is_cancelled()
+        self.status.is_lost()
     }
 
     /// A token that is cancelled when the lock is lost, to hand to tasks that the work spawned.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::*;
+use crate::coordination::{FencingToken, LockGuard};
 use crate::error::Error;
 
 #[derive(Debug, Default)]
@@ -89,6 +90,18 @@ async fn the_end_is_known_before_any_task_has_run() {
     tokio::time::advance(Duration::from_secs(9)).await;
     assert!(status.is_lost());
     assert_eq!(lease.check().expect_err("over").kind(), ErrorKind::LeaseLost);
+}
+
+/// The same, seen by the work that runs under a lock.
+#[tokio::test(start_paused = true)]
+async fn work_under_a_lock_knows_the_end_before_any_task_has_run() {
+    let keeper = Arc::new(Scripted::default());
+    let guard = LockGuard::new("report", FencingToken(1), keep(&keeper));
+    let held = guard.held();
+    assert!(!held.is_lost());
+    *keeper.failing.lock().expect("not poisoned") = Some(ErrorKind::Unavailable);
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert!(held.is_lost());
 }
 
 #[tokio::test(start_paused = true)]
