@@ -94,6 +94,10 @@ fn of_status(code: i32, message: &str) -> (ErrorKind, &'static str) {
             ErrorKind::Unavailable,
             "the connection to etcd broke, or no endpoint could be reached; check that it runs, and the URL",
         ),
+        code::UNKNOWN if says("too many requests") => (
+            ErrorKind::RateLimited,
+            "etcd has more requests than it can apply; send fewer at once",
+        ),
         code::INTERNAL if says("h2 protocol error") || says("stream") => {
             (ErrorKind::Unavailable, "the connection to etcd broke")
         }
@@ -173,6 +177,7 @@ mod tests {
                 "h2 protocol error: error reading a body from connection",
                 ErrorKind::Unavailable,
             ),
+            (2, "etcdserver: too many requests", ErrorKind::RateLimited),
             (2, "something else", ErrorKind::Internal),
         ] {
             assert_eq!(of_status(code, message).0, kind, "{code} {message}");

@@ -8,13 +8,17 @@ use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::{Instance, InstanceState};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::jittered;
+
+/// How many instances are removed at once at the end of a client: servers refuse thousands.
+const AT_ONCE: usize = 64;
 
 /// The pause before a confirmation that failed is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -176,10 +180,11 @@ impl Registrations {
             .drain(..)
             .filter_map(|weak| weak.upgrade())
             .collect();
-        join_all(kept.iter().map(|kept| kept.remove(State::Closed)))
+        stream::iter(&kept)
+            .map(|kept| kept.remove(State::Closed))
+            .buffer_unordered(AT_ONCE)
+            .fold(Ok(()), async |all: Result<()>, one| all.and(one))
             .await
-            .into_iter()
-            .collect()
     }
 
     fn note(&self, kept: &Arc<Kept>) {
