@@ -180,11 +180,14 @@ impl Registrations {
             .drain(..)
             .filter_map(|weak| weak.upgrade())
             .collect();
-        stream::iter(&kept)
-            .map(|kept| kept.remove(State::Closed))
-            .buffer_unordered(AT_ONCE)
-            .fold(Ok(()), async |all: Result<()>, one| all.and(one))
-            .await
+        let mut removals = stream::iter(kept)
+            .map(|kept| async move { kept.remove(State::Closed).await })
+            .buffer_unordered(AT_ONCE);
+        let mut answer = Ok(());
+        while let Some(removed) = removals.next().await {
+            answer = answer.and(removed);
+        }
+        answer
     }
 
     fn note(&self, kept: &Arc<Kept>) {
