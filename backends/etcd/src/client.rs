@@ -89,6 +89,11 @@ impl Client {
         &self.inner.keys
     }
 
+    /// A handle on etcd's own client; its clones are one connection.
+    pub(crate) fn native(&self) -> EtcdClient {
+        self.inner.etcd.clone()
+    }
+
     /// Runs one request within its time. A request that did not leave, since an endpoint could not be connected to, is made again:
     /// with one of three members away, every other one has it within the same call.
     pub(crate) async fn call<T, F>(&self, request: impl Fn(EtcdClient) -> F) -> Result<T>

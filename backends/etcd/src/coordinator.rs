@@ -52,6 +52,12 @@ impl EtcdCoordinator {
         })
     }
 
+    /// etcd's own client, connected as this one is, for what the contracts do not have. It does not know the `key_prefix`.
+    #[must_use]
+    pub fn client(&self) -> etcd_client::Client {
+        self.client.native()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         self.capabilities.limits()
     }

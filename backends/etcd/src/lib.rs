@@ -19,6 +19,7 @@ mod watching;
 
 pub use config::EtcdConfig;
 pub use coordinator::EtcdCoordinator;
+pub use etcd_client;
 pub use register::register;
 
 /// The backend's name, and the scheme of its URLs.

@@ -13,6 +13,7 @@ use infra_core::coordination::{
     Registration, RegistryExt, WatchScope,
 };
 use infra_core::rate_limit::{Limiter, LimiterDependencies, RateLimitConfig};
+use infra_core::retry::{Policies, Policy, RetryConfig};
 use infra_core::uid::{SnowflakeIds, UidConfig};
 
 use super::ground::{Case, Ground, cases};
@@ -118,6 +119,15 @@ impl CoordinationGround {
     async fn breakers_follow(&self) -> Outcome {
         let config = BreakerConfig::development().with_policies_path(self.key("policies/"));
         let (_policies, following) = Breakers::new(config)?.follow(self.center()).await?;
+        connected(&following).await?;
+        Ok(())
+    }
+
+    /// Retry policies that are taken from the centre.
+    async fn retry_policies_follow(&self) -> Outcome {
+        let config = RetryConfig::default().with_policies_path(self.key("retry/"));
+        let policies = Policies::new(config, Policy::production())?;
+        let (_policies, following) = policies.follow(self.center()).await?;
         connected(&following).await?;
         Ok(())
     }
@@ -233,6 +243,7 @@ fn followers() -> Vec<Case<CoordinationGround>> {
         "HotReload::follow_prefix" => |g| g.follow_prefix().await?,
         "Limiter::follow" => |g| g.limiter_follows().await?,
         "Breakers::follow" => |g| g.breakers_follow().await?,
+        "Policies::follow" => |g| g.retry_policies_follow().await?,
     ]
 }
 
