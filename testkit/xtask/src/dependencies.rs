@@ -15,7 +15,7 @@ struct Rule {
     no_driver: bool,
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         package: "infra-core",
         own: &["infra-core", "infra-macros"],
@@ -34,6 +34,11 @@ const RULES: [Rule; 8] = [
     Rule {
         package: "infra-etcd",
         own: &["infra-core", "infra-macros", "infra-etcd"],
+        no_driver: false,
+    },
+    Rule {
+        package: "infra-redis",
+        own: &["infra-core", "infra-macros", "infra-redis"],
         no_driver: false,
     },
     Rule {

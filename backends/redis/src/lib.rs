@@ -1,0 +1,27 @@
+//! The cache on Redis, and whatever is built on it: strings, hashes, sets, sorted sets, bloom filters, batches, scripts, locks,
+//! idempotency, rate limits.
+#![doc = include_str!("../README.md")]
+
+mod cache;
+mod client;
+mod config;
+mod dial;
+mod error;
+mod hashes;
+mod key_space;
+mod keys;
+mod line;
+mod register;
+mod reply;
+mod script;
+mod sets;
+mod sorted_sets;
+mod strings;
+mod tls;
+
+pub use cache::RedisCache;
+pub use config::{RedisConfig, Topology};
+pub use redis;
+
+/// The backend's name, and the scheme of its URLs.
+pub(crate) const BACKEND: &str = "redis";

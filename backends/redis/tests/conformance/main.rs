@@ -1,0 +1,30 @@
+//! The conformance suite on real Redis servers, one and a cluster of three: directly and behind the standard stack.
+
+mod ground;
+
+/// What waits for the clock of a server: the tests of this module are played many at once.
+mod on_the_server {
+    /// One server.
+    mod single {
+        use infra_testkit::conformance;
+
+        use crate::ground::single::{hashes, key_values, sets, sorted_sets};
+
+        conformance::hashes!(hashes, bare_and_standard_stack);
+        conformance::key_values!(key_values, bare_and_standard_stack);
+        conformance::sets!(sets, bare_and_standard_stack);
+        conformance::sorted_sets!(sorted_sets, bare_and_standard_stack);
+    }
+
+    /// Three masters, each client connected to all of them.
+    mod cluster {
+        use infra_testkit::conformance;
+
+        use crate::ground::cluster::{hashes, key_values, sets, sorted_sets};
+
+        conformance::hashes!(hashes);
+        conformance::key_values!(key_values);
+        conformance::sets!(sets);
+        conformance::sorted_sets!(sorted_sets);
+    }
+}
