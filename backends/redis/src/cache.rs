@@ -11,8 +11,10 @@ use redis::Cmd;
 
 use crate::BACKEND;
 use crate::client::{Client, Repeat};
+use crate::coalesce::Coalescer;
 use crate::config::RedisConfig;
 use crate::reply;
+use crate::two_tier::{Changing, TwoTier};
 
 /// Strings, hashes, sets, sorted sets, bloom filters, batches, scripts and locks on Redis.
 ///
@@ -26,6 +28,8 @@ use crate::reply;
 pub struct RedisCache {
     pub(crate) client: Client,
     capabilities: Arc<Capabilities>,
+    two_tier: Option<Arc<TwoTier>>,
+    coalescer: Option<Arc<Coalescer>>,
 }
 
 impl RedisCache {
@@ -41,8 +45,15 @@ impl RedisCache {
     }
 
     pub(crate) fn of(client: Client) -> Self {
+        let config = client.config();
+        let two_tier = config.two_tier.as_ref().map(|two_tier| {
+            let dialer = Arc::clone(client.dialer());
+            Arc::new(TwoTier::start(two_tier, dialer, client.closed()))
+        });
         Self {
-            capabilities: Arc::new(client.config().capabilities()),
+            capabilities: Arc::new(config.capabilities()),
+            coalescer: config.coalesce_reads.then(Arc::default),
+            two_tier,
             client,
         }
     }
@@ -54,7 +65,7 @@ impl RedisCache {
     pub fn scoped(&self, scope: &str) -> Self {
         Self {
             client: self.client.with_keys(self.client.keys().scoped(scope)),
-            capabilities: Arc::clone(&self.capabilities),
+            ..self.clone()
         }
     }
 
@@ -76,6 +87,27 @@ impl RedisCache {
     pub(crate) fn check_value(&self, value: &Bytes, ttl: Ttl) -> Result<()> {
         self.limits().check_value("value", value.len())?;
         ttl.check(self.limits())
+    }
+
+    /// The string under a key of the server, from the nearest place that has it.
+    pub(crate) async fn string(&self, key: String) -> Result<Option<Bytes>> {
+        if let Some(tier) = &self.two_tier {
+            if let Some(kept) = tier.get(&key) {
+                return Ok(kept);
+            }
+            if let Some(read) = tier.read(&key, self.client.config()).await {
+                return read;
+            }
+        }
+        match &self.coalescer {
+            Some(coalescer) => coalescer.get(&self.client, key).await,
+            None => reply::value(self.ask(&command("GET", &key)).await?),
+        }
+    }
+
+    /// Held while keys of the server are changed: what this process keeps of them is forgotten when it is dropped.
+    pub(crate) fn changing<'k>(&'k self, key: &'k str) -> Option<Changing<'k>> {
+        self.two_tier.as_ref().map(|tier| tier.changing(key))
     }
 
     /// A command that may be sent twice.

@@ -181,6 +181,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 struct Inner {
     link: Arc<Link>,
+    dialer: Arc<Dialer>,
     config: RedisConfig,
     keys: Keys,
     /// Cancelled by the shutdown: whoever waits is told, and tasks end.
@@ -192,14 +193,16 @@ impl Client {
     pub(crate) async fn connect(config: RedisConfig) -> Result<Self> {
         config.check()?;
         let dialer = Arc::new(Dialer::new(config.clone())?);
-        Ok(Self::on(Arc::new(Link::connect(dialer).await?), config))
+        let link = Arc::new(Link::connect(Arc::clone(&dialer)).await?);
+        Ok(Self::on(link, dialer, config))
     }
 
     /// A client on a connection that may serve others too.
-    pub(crate) fn on(link: Arc<Link>, config: RedisConfig) -> Self {
+    pub(crate) fn on(link: Arc<Link>, dialer: Arc<Dialer>, config: RedisConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
                 link,
+                dialer,
                 keys: Keys::new(config.compat, &config.key_prefix),
                 config,
                 closed: CancellationToken::new(),
@@ -212,6 +215,7 @@ impl Client {
         Self {
             inner: Arc::new(Inner {
                 link: Arc::clone(&self.inner.link),
+                dialer: Arc::clone(&self.inner.dialer),
                 config: self.inner.config.clone(),
                 keys,
                 closed: self.inner.closed.clone(),
@@ -225,6 +229,16 @@ impl Client {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
+    }
+
+    /// Makes further connections like this client's.
+    pub(crate) fn dialer(&self) -> &Arc<Dialer> {
+        &self.inner.dialer
+    }
+
+    /// Cancelled when the client is shut down.
+    pub(crate) fn closed(&self) -> &CancellationToken {
+        &self.inner.closed
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {

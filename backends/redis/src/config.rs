@@ -6,6 +6,8 @@ use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_core::config::{Compat, Host, Problems, Secret, TlsConfig, Validate, humane};
 use serde::{Deserialize, Serialize};
 
+use crate::two_tier::TwoTierConfig;
+
 /// The port that clients connect to where the URL names none.
 pub(crate) const PORT: u16 = 6379;
 /// The port of sentinels where the URL names none.
@@ -89,8 +91,11 @@ pub struct RedisConfig {
     /// The longest pause. Default: 512 ms.
     #[serde(with = "humane")]
     pub longest_pause: Duration,
-    /// Whether reads that concurrent tasks ask for at the same time travel as one command. Default: no.
+    /// Whether reads that concurrent tasks ask for at the same time travel as one command. A key that holds another type than a string
+    /// may then read as absent instead of as a conflict, as with Redis's `MGET`. Default: no.
     pub coalesce_reads: bool,
+    /// Keeps values in this process too, in front of Redis. Default: no.
+    pub two_tier: Option<TwoTierConfig>,
     /// The longest key in bytes, the prefix not counted. Default: 1024.
     pub max_key_bytes: usize,
     /// The largest value, field or member in bytes, at most 512 MiB. Default: 1 MiB.
@@ -124,6 +129,7 @@ impl RedisConfig {
             first_pause: Duration::from_millis(8),
             longest_pause: Duration::from_millis(512),
             coalesce_reads: false,
+            two_tier: None,
             max_key_bytes: Limits::DEFAULT.max_key_bytes,
             max_value_bytes: Limits::DEFAULT.max_value_bytes,
         }
@@ -199,6 +205,13 @@ impl RedisConfig {
         self
     }
 
+    /// The same, keeping values in this process too.
+    #[must_use]
+    pub fn with_two_tier(mut self, two_tier: TwoTierConfig) -> Self {
+        self.two_tier = Some(two_tier);
+        self
+    }
+
     /// The same with another largest value.
     #[must_use]
     pub fn with_max_value_bytes(mut self, bytes: usize) -> Self {
@@ -256,6 +269,12 @@ impl Validate for RedisConfig {
             "must not be above 256 bytes",
         );
         problems.within("tls", |problems| self.tls.validate(problems));
+        problems.within("two_tier", |problems| self.two_tier.validate(problems));
+        problems.ensure(
+            self.two_tier.is_none() || !self.is_cluster(),
+            "two_tier",
+            "is not to be had on a cluster, whose nodes tell of changes each for itself; leave it out",
+        );
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),

@@ -42,6 +42,7 @@ impl Keys for RedisCache {
         run("expire", async {
             let key = self.key(key)?;
             ttl.check(self.limits())?;
+            let _changing = self.changing(&key);
             let reply = match ttl.duration() {
                 None => {
                     let persist = Invocation::of(&PERSIST, &[&key]);
@@ -158,6 +159,7 @@ impl RedisCache {
         if keys.is_empty() {
             return Ok(0);
         }
+        let _changing: Vec<_> = keys.iter().map(|key| self.changing(key)).collect();
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(keys);
         reply::count(self.ask(&unlink).await?)

@@ -4,6 +4,7 @@
 
 mod cache;
 mod client;
+mod coalesce;
 mod config;
 mod dial;
 mod error;
@@ -18,10 +19,12 @@ mod sets;
 mod sorted_sets;
 mod strings;
 mod tls;
+mod two_tier;
 
 pub use cache::RedisCache;
 pub use config::{RedisConfig, Topology};
 pub use redis;
+pub use two_tier::TwoTierConfig;
 
 /// The backend's name, and the scheme of its URLs.
 pub(crate) const BACKEND: &str = "redis";

@@ -31,11 +31,7 @@ static COMPARE_AND_DELETE: Script = Script::new(
 #[async_trait]
 impl KeyValue for RedisCache {
     async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        run("get", async {
-            let key = self.key(key)?;
-            reply::value(self.ask(&command("GET", &key)).await?)
-        })
-        .await
+        run("get", async { self.string(self.key(key)?).await }).await
     }
 
     /// On a cluster there is one command for each key, at the same time.
@@ -57,6 +53,7 @@ impl KeyValue for RedisCache {
         run("set", async {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
+            let _changing = self.changing(&key);
             reply::done(self.ask(&set(&key, &value, ttl)).await?)
         })
         .await
@@ -74,6 +71,7 @@ impl KeyValue for RedisCache {
                     self.key(key)
                 })
                 .collect();
+            let _changing: Vec<_> = checked.iter().flatten().map(|key| self.changing(key)).collect();
             let good = checked
                 .iter()
                 .zip(entries)
@@ -83,9 +81,9 @@ impl KeyValue for RedisCache {
                 .run_each(good.collect(), Repeat::Harmless)
                 .await?
                 .into_iter();
-            let answers = checked.into_iter().map(|key| {
-                key?;
-                reply::done(replies.next().ok_or_else(unexpected)??)
+            let answers = checked.iter().map(|key| match key {
+                Ok(_) => reply::done(replies.next().ok_or_else(unexpected)??),
+                Err(refused) => Err(refused.clone()),
             });
             Ok(answers.map(|answer| answer.map_err(at("set_many"))).collect())
         })
@@ -96,6 +94,7 @@ impl KeyValue for RedisCache {
         run("set_if_absent", async {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
+            let _changing = self.changing(&key);
             let mut set = set(&key, &value, ttl);
             set.arg("NX");
             match self.ask_once(&set).await? {
@@ -111,6 +110,7 @@ impl KeyValue for RedisCache {
         run("get_set", async {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
+            let _changing = self.changing(&key);
             let mut set = set(&key, &value, ttl);
             set.arg("GET");
             reply::value(self.ask_once(&set).await?)
@@ -128,6 +128,7 @@ impl KeyValue for RedisCache {
         run("compare_and_set", async {
             let key = self.key(key)?;
             self.check_value(&value, ttl)?;
+            let _changing = self.changing(&key);
             let mut invocation = Invocation::of(&COMPARE_AND_SET, &[&key]);
             match &expected {
                 Expected::Absent => invocation.arg(0).arg(""),
@@ -151,6 +152,7 @@ impl KeyValue for RedisCache {
     async fn compare_and_delete(&self, key: &str, expected: Bytes) -> Result<bool> {
         run("compare_and_delete", async {
             let key = self.key(key)?;
+            let _changing = self.changing(&key);
             let mut invocation = Invocation::of(&COMPARE_AND_DELETE, &[&key]);
             invocation.arg(&expected[..]);
             reply::flag(self.client.invoke(&invocation, Repeat::Never).await?)
@@ -160,7 +162,9 @@ impl KeyValue for RedisCache {
 
     async fn incr_by(&self, key: &str, difference: i64) -> Result<i64> {
         run("incr_by", async {
-            let mut command = command("INCRBY", &self.key(key)?);
+            let server_key = self.key(key)?;
+            let _changing = self.changing(&server_key);
+            let mut command = command("INCRBY", &server_key);
             command.arg(difference);
             let sum = self.ask_once(&command).await;
             reply::number(sum.map_err(|error| error.context(format_args!("key {key:?}")))?)

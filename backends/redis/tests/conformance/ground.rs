@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use infra_core::assembly::BackendOptions;
+use infra_core::cache::KeyValue;
 use infra_core::config::{BackendUrl, Host};
 use infra_core::{Error, ErrorKind, Result};
 use infra_redis::redis::aio::ConnectionLike;
 use infra_redis::redis::{self, Client, Cmd, Value};
-use infra_redis::{RedisCache, RedisConfig};
+use infra_redis::{RedisCache, RedisConfig, TwoTierConfig};
 use infra_testkit::conformance::{Disturbance, Fixture, Proxies, Setup};
 use infra_testkit::servers;
 
@@ -124,7 +125,17 @@ impl Native {
 
 /// A cache on this server of the set.
 pub(crate) async fn cache(setup: Setup, server: &'static str) -> Result<Fixture<RedisCache>> {
-    let ground = Ground::prepare(&setup, server).await?;
+    cache_with(setup, server, |config| config).await
+}
+
+/// The same with another configuration.
+async fn cache_with(
+    setup: Setup,
+    server: &'static str,
+    change: fn(RedisConfig) -> RedisConfig,
+) -> Result<Fixture<RedisCache>> {
+    let mut ground = Ground::prepare(&setup, server).await?;
+    ground.config = change(ground.config);
     let (connecting, scoping) = (ground.clone(), ground.clone());
     let connect = |config: Result<RedisConfig>| async { RedisCache::connect(config?).await };
     Ok(Fixture::server(move || {
@@ -181,3 +192,20 @@ macro_rules! constructors {
 
 constructors!(single, "redis");
 constructors!(cluster, "redis-cluster");
+
+/// Strings that are kept in the process too. That clients see one another's changes at once is not promised then; how soon they do
+/// is proved in `tests/two_tier`.
+pub(crate) async fn two_tier(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
+    if setup.scenario == "CACHE-039" {
+        return single::key_values(setup).await;
+    }
+    let near = |config: RedisConfig| config.with_two_tier(TwoTierConfig::new());
+    let cache = cache_with(setup, "redis", near).await?;
+    Ok(cache.map(|client| client as Arc<dyn KeyValue>))
+}
+
+/// Strings that are read together.
+pub(crate) async fn coalesced(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
+    let cache = cache_with(setup, "redis", |config| config.with_coalesced_reads(true)).await?;
+    Ok(cache.map(|client| client as Arc<dyn KeyValue>))
+}

@@ -16,6 +16,16 @@ mod on_the_server {
         conformance::sorted_sets!(sorted_sets, bare_and_standard_stack);
     }
 
+    /// Strings, with values kept in the process too.
+    mod two_tier {
+        infra_testkit::conformance::key_values!(crate::ground::two_tier);
+    }
+
+    /// Strings, with concurrent reads travelling together.
+    mod coalesced {
+        infra_testkit::conformance::key_values!(crate::ground::coalesced);
+    }
+
     /// Three masters, each client connected to all of them.
     mod cluster {
         use infra_testkit::conformance;

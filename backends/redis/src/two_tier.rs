@@ -1,0 +1,354 @@
+//! Values kept in this process in front of Redis, which says when one of them changed (client-side caching of RESP3).
+//!
+//! A connection of its own reads what is kept here, and the server tells it of every change of a key that it read. Since replies
+//! and these notices come in one order, the reply to a `PING` proves that whatever changed before it was sent has been told: what
+//! is kept is served for so long after the last such proof, and no longer.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use infra_core::config::{Problems, Validate, humane};
+use infra_core::{Error, Result};
+use moka::sync::Cache;
+use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
+use redis::{PushInfo, PushKind, Value};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::client::unexpected;
+use crate::config::RedisConfig;
+use crate::dial::Dialer;
+use crate::{error, line, reply};
+
+/// How many groups keys are told apart by when a change is told while one of them is being read.
+const STRIPES: usize = 256;
+/// What an entry takes beside its key and value, about.
+const ENTRY_BYTES: usize = 128;
+
+/// Values kept in this process in front of Redis: `two_tier = { max_bytes = 67108864, max_staleness = "2s" }`.
+///
+/// A change by anybody is seen at once in general, since Redis tells of it, and after [`max_staleness`](Self::max_staleness) at the
+/// latest, whatever happens to the connection: then Redis is asked again. A change by this client is seen by this client at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TwoTierConfig {
+    /// How many bytes the keys and values that are kept may take, book-keeping included (an estimate). Default: 64 MiB.
+    pub max_bytes: u64,
+    /// How long a value may be served after somebody changed it, at the very most. Default: 2 s.
+    #[serde(with = "humane")]
+    pub max_staleness: Duration,
+}
+
+impl Default for TwoTierConfig {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            max_staleness: Duration::from_secs(2),
+        }
+    }
+}
+
+impl TwoTierConfig {
+    /// The default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with another bound for the memory.
+    #[must_use]
+    pub fn with_max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// The same with another bound for the staleness.
+    #[must_use]
+    pub fn with_max_staleness(mut self, staleness: Duration) -> Self {
+        self.max_staleness = staleness;
+        self
+    }
+}
+
+impl Validate for TwoTierConfig {
+    fn validate(&self, problems: &mut Problems) {
+        problems.ensure(self.max_bytes > 0, "max_bytes", "must be at least 1");
+        problems.ensure(
+            self.max_staleness >= Duration::from_millis(20),
+            "max_staleness",
+            "must be at least 20ms: Redis is asked four times within it whether all changes were told",
+        );
+    }
+}
+
+/// A key as the server knows it.
+type Key = Box<str>;
+
+/// What Redis held, and how long it will.
+#[derive(Debug, Clone)]
+struct Kept {
+    value: Option<Bytes>,
+    until: Option<Instant>,
+}
+
+fn weight(key: &str, kept: &Kept) -> u32 {
+    let value = kept.value.as_ref().map_or(0, Bytes::len);
+    u32::try_from(key.len() + value + ENTRY_BYTES).unwrap_or(u32::MAX)
+}
+
+/// The near tier. Clones of a client share it; it ends with the last of them.
+#[derive(Debug)]
+pub(crate) struct TwoTier {
+    shared: Arc<Shared>,
+    /// Ends the task that keeps the connection.
+    _keeper: DropGuard,
+}
+
+struct Shared {
+    kept: Cache<Key, Kept>,
+    /// Grows whenever a change of a key of the group is told.
+    changes: [AtomicU64; STRIPES],
+    hasher: RandomState,
+    began: Instant,
+    /// Until when what is kept may be served, in nanoseconds after `began`.
+    proven_until: AtomicU64,
+    /// The connection that reads what is kept.
+    reader: ArcSwapOption<MultiplexedConnection>,
+    /// The reader's connection ended.
+    ended: Notify,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("kept", &self.kept.entry_count())
+            .field("connected", &self.reader.load().is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TwoTier {
+    /// An empty tier. Until its connection is up, everything is read from Redis. Must be called on a tokio runtime.
+    /// It ends with `closed`, too.
+    pub(crate) fn start(config: &TwoTierConfig, dialer: Arc<Dialer>, closed: &CancellationToken) -> Self {
+        let shared = Arc::new(Shared {
+            kept: Cache::builder()
+                .weigher(|key: &Key, kept| weight(key, kept))
+                .max_capacity(config.max_bytes)
+                .build(),
+            changes: std::array::from_fn(|_| AtomicU64::new(0)),
+            hasher: RandomState::new(),
+            began: Instant::now(),
+            proven_until: AtomicU64::new(0),
+            reader: ArcSwapOption::empty(),
+            ended: Notify::new(),
+        });
+        let stop = closed.child_token();
+        let keeping = keep(Arc::downgrade(&shared), dialer, config.max_staleness);
+        let stopped = stop.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(keeping).await });
+        Self {
+            shared,
+            _keeper: stop.drop_guard(),
+        }
+    }
+
+    /// What is kept of a key of the server, if it may be served.
+    pub(crate) fn get(&self, key: &str) -> Option<Option<Bytes>> {
+        let kept = self.shared.kept.get(key)?;
+        let now = Instant::now();
+        let is_proven = self.shared.nanoseconds(now) < self.shared.proven_until.load(Ordering::Acquire);
+        let is_live = kept.until.is_none_or(|until| now < until);
+        (is_proven && is_live).then_some(kept.value)
+    }
+
+    /// Reads a key of the server and keeps what it holds; nothing where the reader's connection is not up, or broke.
+    pub(crate) async fn read(&self, key: &str, config: &RedisConfig) -> Option<Result<Option<Bytes>>> {
+        let mut reader = MultiplexedConnection::clone(&*self.shared.reader.load_full()?);
+        let group = self.shared.group(key);
+        let before = group.load(Ordering::Acquire);
+        let asked = Instant::now();
+        let mut both = redis::pipe();
+        both.cmd("GET").arg(key).cmd("PTTL").arg(key);
+        let reading = reader.send_packed_commands(&both, 0, 2);
+        let mut replies = match tokio::time::timeout(config.request_timeout, reading).await {
+            Ok(Ok(replies)) => replies.into_iter(),
+            // The usual connection will tell what is wrong.
+            Ok(Err(_)) | Err(_) => return None,
+        };
+        let (Some(value), Some(left)) = (replies.next(), replies.next()) else {
+            return Some(Err(unexpected()));
+        };
+        let value = match reply::value(value) {
+            Ok(value) => value,
+            Err(error) => return Some(Err(error)),
+        };
+        let until = match left {
+            Value::Int(left) if left >= 0 => Some(asked + Duration::from_millis(left.unsigned_abs())),
+            _ => None,
+        };
+        let kept = Kept {
+            value: value.clone(),
+            until,
+        };
+        self.shared.kept.insert(key.into(), kept);
+        // Whoever tells of a change counts it first and forgets the key then: it finds this entry, or is found out here.
+        if group.load(Ordering::Acquire) != before {
+            self.shared.kept.invalidate(key);
+        }
+        Some(Ok(value))
+    }
+
+    /// Forgets a key of the server that this client is about to change, when that is over, whatever became of it.
+    pub(crate) fn changing<'k>(&'k self, key: &'k str) -> Changing<'k> {
+        Changing { tier: self, key }
+    }
+}
+
+/// A key that is being changed, until it is dropped.
+pub(crate) struct Changing<'k> {
+    tier: &'k TwoTier,
+    key: &'k str,
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.tier.shared.forget(self.key);
+    }
+}
+
+impl Shared {
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn group(&self, key: &str) -> &AtomicU64 {
+        let hash = self.hasher.hash_one(key);
+        &self.changes[usize::try_from(hash % STRIPES as u64).unwrap_or_default()]
+    }
+
+    fn forget(&self, key: &str) {
+        self.group(key).fetch_add(1, Ordering::AcqRel);
+        self.kept.invalidate(key);
+    }
+
+    fn forget_all(&self) {
+        for group in &self.changes {
+            group.fetch_add(1, Ordering::AcqRel);
+        }
+        self.kept.invalidate_all();
+    }
+
+    /// Notes that every change before `asked` was told.
+    fn prove(&self, asked: Instant, staleness: Duration) {
+        let until = self.nanoseconds(asked + staleness);
+        self.proven_until.store(until, Ordering::Release);
+    }
+
+    /// The connection is gone, and with it what would have been told.
+    fn lose(&self) {
+        self.proven_until.store(0, Ordering::Release);
+        self.reader.store(None);
+        self.forget_all();
+    }
+
+    fn hear(&self, push: &PushInfo) {
+        match push.kind {
+            PushKind::Invalidate => match push.data.first() {
+                Some(Value::Array(keys)) => keys.iter().for_each(|key| self.hear_of(key)),
+                // Everything was flushed.
+                _ => self.forget_all(),
+            },
+            PushKind::Disconnection => {
+                self.lose();
+                self.ended.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_of(&self, key: &Value) {
+        if let Value::BulkString(key) = key
+            && let Ok(key) = std::str::from_utf8(key)
+        {
+            self.forget(key);
+        }
+    }
+}
+
+/// Hears what the server says unasked.
+struct Pushes(Weak<Shared>);
+
+impl AsyncPushSender for Pushes {
+    fn send(&self, push: PushInfo) -> std::result::Result<(), SendError> {
+        if let Some(shared) = self.0.upgrade() {
+            shared.hear(&push);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps the reader's connection up, and proves again and again that it tells of changes, as long as there is somebody to read.
+async fn keep(shared: Weak<Shared>, dialer: Arc<Dialer>, staleness: Duration) {
+    let mut failed = 0;
+    while shared.strong_count() > 0 {
+        match track(&shared, &dialer, staleness, &mut failed).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "values near to this process are not used for a while"),
+        }
+        if let Some(shared) = shared.upgrade() {
+            shared.lose();
+        }
+        tokio::time::sleep(line::pause(dialer.config(), failed)).await;
+        failed = failed.saturating_add(1);
+    }
+}
+
+/// Connects, and proves until that fails.
+async fn track(shared: &Weak<Shared>, dialer: &Dialer, staleness: Duration, failed: &mut u32) -> Result<()> {
+    let mut connection = dialer.dial(Arc::new(Pushes(Weak::clone(shared)))).await?;
+    let mut tracking = redis::cmd("CLIENT");
+    tracking.arg("TRACKING").arg("ON");
+    let mut first = true;
+    loop {
+        let asked = Instant::now();
+        let question = if first {
+            tracking.clone()
+        } else {
+            redis::cmd("PING")
+        };
+        let answer = tokio::time::timeout(staleness / 2, connection.send_packed_command(&question)).await;
+        match answer {
+            Ok(Ok(answer)) => drop(reply::good(answer)?),
+            Ok(Err(source)) => return Err(error::of(source, true)),
+            Err(_) => {
+                return Err(Error::new(
+                    infra_core::ErrorKind::Timeout,
+                    "Redis did not prove in time that it tells of changes",
+                ));
+            }
+        }
+        let Some(shared) = shared.upgrade() else {
+            return Ok(());
+        };
+        shared.prove(asked, staleness);
+        if first {
+            shared.reader.store(Some(Arc::new(connection.clone())));
+            (first, *failed) = (false, 0);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(staleness / 4) => {}
+            () = shared.ended.notified() => {
+                return Err(Error::new(infra_core::ErrorKind::Unavailable, "the connection that tells of changes broke"));
+            }
+        }
+    }
+}
