@@ -16,7 +16,8 @@ use crate::sessions::{self, Grantor, SessionId};
 /// A key that was made under a session: a place in the line for a lock, an instance id.
 ///
 /// The session lives on as long as anything stands on it, so nothing here may be left to its end: a request that makes the key
-/// runs to its own end even if nobody waits for it any more, and what it may have made without an answer is looked for.
+/// runs to its own end even if nobody waits for it any more, what it may have made without an answer is looked for, and a
+/// removal that fails is repeated until it is done or the session is lost.
 #[derive(Debug)]
 pub(crate) struct Held {
     client: Client,
@@ -49,7 +50,8 @@ pub(crate) struct Kept {
     pub(crate) read: Vec<Pair>,
 }
 
-/// The pause before what a request may have made without an answer is looked for once more.
+/// The pause before what a request may have made without an answer is looked for once more, and the longest one between attempts to
+/// take a key away.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 
 /// How often a key is asked for on a new session, since the one before turned out lost.
@@ -132,8 +134,7 @@ impl Held {
             Ok(Transacted::Done(mut pairs)) if !pairs.is_empty() => {
                 let made = pairs.remove(0).modify_index;
                 self.made.store(made, Ordering::Release);
-                let keeper = Arc::clone(&self) as Arc<dyn LeaseKeeper>;
-                let lease = Lease::share(&self.session, keeper);
+                let lease = Lease::share(&self.session, Arc::new(Keeper(Arc::clone(&self))));
                 Ok(Made::Kept(Kept {
                     lease,
                     held: self,
@@ -141,10 +142,11 @@ impl Held {
                     read: pairs,
                 }))
             }
-            Ok(Transacted::Done(_)) => Err(Error::new(
-                ErrorKind::DataCorrupted,
-                "Consul did not say what a transaction made",
-            )),
+            Ok(Transacted::Done(_)) => {
+                tokio::spawn(self.insist());
+                let message = "Consul did not say what a transaction made";
+                Err(Error::new(ErrorKind::DataCorrupted, message))
+            }
             Ok(Transacted::RolledBack(faults)) => {
                 if faults.iter().any(|fault| fault.what.contains("session")) {
                     self.session.report_lost();
@@ -157,30 +159,30 @@ impl Held {
             }
             Err(error) if error.had_no_effect() => Err(error),
             Err(error) => {
-                tokio::spawn(self.disown());
+                tokio::spawn(self.insist());
                 Err(error)
             }
         }
     }
 
-    /// Takes away what a request without an answer may have made, until that is done or the session is lost.
-    async fn disown(self: Arc<Self>) {
+    /// Takes the key away until that is done, or the session is lost and the key with it.
+    async fn insist(self: Arc<Self>) {
         let (lost, closed) = (self.session.lost_token(), self.client.closed().clone());
+        // A request that made the key without an answer may still be on its way: hence a second look.
+        let mut looks = if self.made().is_some() { 1 } else { 2 };
         let removing = async {
-            let mut pause = SECOND_LOOK / 8;
-            let mut looks = 0;
-            // The request may still be on its way: hence a second look.
-            while looks < 2 {
-                match self.remove().await {
-                    Ok(()) => {
-                        looks += 1;
-                        pause = SECOND_LOOK;
+            let mut pause = SECOND_LOOK / 16;
+            while looks > 0 {
+                pause = match self.remove().await {
+                    Err(error) if error.kind() != ErrorKind::LeaseLost => {
+                        tracing::debug!(%error, key = self.key, "a key is not given back yet");
+                        (pause * 2).min(SECOND_LOOK)
                     }
-                    Err(error) => {
-                        tracing::debug!(%error, key = self.key, "what may have been made is not taken away yet");
-                        pause = (pause * 2).min(SECOND_LOOK);
+                    _ => {
+                        looks -= 1;
+                        SECOND_LOOK
                     }
-                }
+                };
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             }
         };
@@ -191,16 +193,37 @@ impl Held {
         }
     }
 
-    /// Takes the key away if it is of this attempt; that it is not there is no error.
-    async fn remove(&self) -> Result<()> {
-        let Some(pair) = self.find().await? else {
-            return Ok(());
+    /// The index of the change that made the key, where that is known.
+    fn made(&self) -> Option<u64> {
+        Some(self.made.load(Ordering::Acquire)).filter(|made| *made > 0)
+    }
+
+    /// Takes the key away if it is of this attempt, and where it has a rest, lets it stay taken for that.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost) where it was not there any more.
+    pub(crate) async fn remove(&self) -> Result<()> {
+        let made = match self.made() {
+            Some(made) => made,
+            None => match self.find().await? {
+                Some(pair) => pair.modify_index,
+                None => return Err(self.not_ours()),
+            },
         };
-        let operations = [
-            Operation::check_index(self.key.as_str(), pair.modify_index),
+        let mut operations = vec![
+            Operation::check_index(self.key.as_str(), made),
             Operation::delete(self.key.as_str()),
         ];
-        kv::transact(&self.client, &operations).await.map(drop)
+        // Nobody ever believed in what is not known to be made.
+        if let (Some(rest), Some(_)) = (self.rest, self.made()) {
+            // Nobody renews this session: the key goes when it ends.
+            let session = sessions::create(&self.client, rest, Duration::ZERO).await?;
+            operations.push(self.lock(session));
+        }
+        match kv::transact(&self.client, &operations).await? {
+            Transacted::Done(_) => Ok(()),
+            Transacted::RolledBack(_) => Err(self.not_ours()),
+        }
     }
 
     /// The key, if it is of this attempt and stands on its session.
@@ -221,28 +244,27 @@ impl Held {
     }
 }
 
+/// Keeps the lease of a key that was made.
+#[derive(Debug)]
+struct Keeper(Arc<Held>);
+
 #[async_trait]
-impl LeaseKeeper for Held {
+impl LeaseKeeper for Keeper {
     async fn renew(&self) -> Result<()> {
-        match self.find().await? {
+        match self.0.find().await? {
             Some(_) => Ok(()),
-            None => Err(self.not_ours()),
+            None => Err(self.0.not_ours()),
         }
     }
 
     async fn release(&self) -> Result<()> {
-        let mut operations = vec![
-            Operation::check_index(self.key.as_str(), self.made.load(Ordering::Acquire)),
-            Operation::delete(self.key.as_str()),
-        ];
-        if let Some(rest) = self.rest {
-            // Nobody renews this session: the key goes when it ends.
-            let session = sessions::create(&self.client, rest, Duration::ZERO).await?;
-            operations.push(self.lock(session));
+        let removed = self.0.remove().await;
+        if removed
+            .as_ref()
+            .is_err_and(|error| error.kind() != ErrorKind::LeaseLost)
+        {
+            tokio::spawn(Arc::clone(&self.0).insist());
         }
-        match kv::transact(&self.client, &operations).await? {
-            Transacted::Done(_) => Ok(()),
-            Transacted::RolledBack(_) => Err(self.not_ours()),
-        }
+        removed
     }
 }

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use infra_core::coordination::{InstanceId, InstanceIds};
-use infra_core::lease::LeaseKeeper;
 use infra_core::{Error, ErrorKind, Result, async_trait};
 
 use crate::BACKEND;
@@ -111,7 +110,7 @@ impl HeldIds {
             .filter_map(|held| held.upgrade())
             .collect();
         for held in held {
-            if let Err(error) = held.release().await {
+            if let Err(error) = held.remove().await {
                 tracing::debug!(%error, "an instance id was not given back; it ends by its time to live");
             }
         }

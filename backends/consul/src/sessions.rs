@@ -91,22 +91,24 @@ impl LeaseGrantor for Grantor {
     type Id = SessionId;
 
     async fn grant(&self, ttl: Duration) -> Result<SessionId> {
+        let asked_at = Instant::now();
         let id = create(&self.client, ttl + self.longer, self.lock_delay).await?;
         self.end_abandoned();
         self.granted().push(Granted {
             id: id.clone(),
-            until: Instant::now() + ttl,
+            until: asked_at + ttl,
             ttl,
         });
         Ok(id)
     }
 
     async fn renew(&self, id: &SessionId) -> Result<()> {
+        let asked_at = Instant::now();
         let request = Request::put(format!("session/renew/{id}"), "");
         match self.client.send(&request).await?.success() {
             Ok(_) => {
                 for granted in self.granted().iter_mut().filter(|granted| granted.id == *id) {
-                    granted.until = Instant::now() + granted.ttl;
+                    granted.until = asked_at + granted.ttl;
                 }
                 Ok(())
             }

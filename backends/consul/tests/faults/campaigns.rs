@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use infra_consul::ConsulCoordinator;
 use infra_core::config::Host;
-use infra_core::coordination::{ConfigCenter, ConfigCenterExt, InstanceIds, Locks, Registry};
-use infra_testkit::campaigns::{Fault, ids, locks, registrations, rounds, watches};
+use infra_core::coordination::{ConfigCenter, ConfigCenterExt, InstanceIds, Registry};
+use infra_testkit::campaigns::{Fault, ids, registrations, rounds, watches};
 use infra_testkit::servers::{Problem, Set};
 use infra_testkit::tcp_proxy::{Cut, TcpProxy};
 
@@ -17,7 +17,7 @@ use crate::server::Server;
 const FLEET: usize = 200;
 
 /// Clients behind a proxy each.
-async fn clients(server: &Server, number: usize) -> (Vec<ConsulCoordinator>, Vec<Arc<TcpProxy>>) {
+pub(crate) async fn clients(server: &Server, number: usize) -> (Vec<ConsulCoordinator>, Vec<Arc<TcpProxy>>) {
     let (mut clients, mut proxies) = (Vec::new(), Vec::new());
     for _ in 0..number {
         let proxy = TcpProxy::start(server.url.hosts()[0].or_port(8500)).unwrap();
@@ -33,7 +33,7 @@ async fn clients(server: &Server, number: usize) -> (Vec<ConsulCoordinator>, Vec
 }
 
 /// The server is killed, then frozen, then the first client is cut off, then its connections are reset once.
-fn faults(server: &Arc<Server>, proxy: &Arc<TcpProxy>, freeze: Duration) -> Vec<Fault> {
+pub(crate) fn faults(server: &Arc<Server>, proxy: &Arc<TcpProxy>, freeze: Duration) -> Vec<Fault> {
     let act = |act: fn(&Set, &str) -> Result<(), Problem>| {
         let server = Arc::clone(server);
         move || {
@@ -69,20 +69,6 @@ fn faults(server: &Arc<Server>, proxy: &Arc<TcpProxy>, freeze: Duration) -> Vec<
         Fault::new("cut off", freeze, cut(true), heal()),
         Fault::new("reset", Duration::ZERO, cut(false), heal()),
     ]
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_two_clients_hold_a_lock_whatever_happens() {
-    let Some(server) = Server::start().await else {
-        return;
-    };
-    let (clients, proxies) = clients(&server, 4).await;
-    let clients: Vec<Arc<dyn Locks>> = clients.into_iter().map(|client| Arc::new(client) as _).collect();
-    // Longer than a lease: whoever holds the lock loses it.
-    let faults = faults(&server, &proxies[0], TTL + TTL / 4);
-    let plan = locks::Contention::new("lock", rounds(100), TTL).with_pause(Duration::from_secs(4));
-    let report = locks::contend(&clients, &faults, &plan).await.unwrap();
-    assert!(report.rounds >= rounds(100), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,13 @@
 #![allow(
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking"
+    reason = "helpers of tests fail by panicking, and say what they saw"
 )]
 
 mod campaigns;
+mod locks;
 mod server;
 
 use std::time::Duration;
