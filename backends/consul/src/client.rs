@@ -37,6 +37,8 @@ struct Inner {
     requests: Semaphore,
     /// Places of questions that wait at the agent until something has changed.
     questions: Semaphore,
+    /// Places of such questions of which each is for many watches.
+    questions_of_many: Semaphore,
     config: ConsulConfig,
     keys: Keys,
     /// Cancelled by the shutdown: whoever waits is told, and tasks end.
@@ -54,10 +56,15 @@ pub(crate) struct Request {
     body: Bytes,
     /// The index that must be exceeded, and how long to wait for that.
     blocking: Option<(u64, Duration)>,
+    /// Whether it is asked for many watches together.
+    of_many: bool,
 }
 
 /// Consul takes 200 connections from one address. So many requests of one client are on their way at once; others wait.
 const REQUESTS: usize = 16;
+
+/// So many folders, whose watches are followed together, have a question that waits at the agent.
+const FOLDERS: usize = 16;
 
 /// The pause before a question is asked that would be one more than may wait at the agent: it is answered at once.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -69,6 +76,7 @@ impl Request {
             path: path.into(),
             body: Bytes::new(),
             blocking: None,
+            of_many: false,
         }
     }
 
@@ -83,6 +91,12 @@ impl Request {
     /// Asks to be answered when the index is greater than this one, or after `wait`. Index 0 is answered at once.
     pub(crate) fn blocking(mut self, index: u64, wait: Duration) -> Self {
         self.blocking = (index > 0).then_some((index, wait));
+        self
+    }
+
+    /// Is asked for many watches together, in a place of its own.
+    pub(crate) fn of_many(mut self) -> Self {
+        self.of_many = true;
         self
     }
 }
@@ -132,6 +146,7 @@ impl Client {
                 current: AtomicUsize::new(0),
                 requests: Semaphore::new(REQUESTS),
                 questions: Semaphore::new(config.watch_connections),
+                questions_of_many: Semaphore::new(FOLDERS),
                 keys: Keys::new(&config.key_prefix),
                 config,
                 closed: CancellationToken::new(),
@@ -169,6 +184,11 @@ impl Client {
         !self.inner.ended.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether one more question may wait at the agent.
+    pub(crate) fn may_ask_another(&self) -> bool {
+        self.inner.questions.available_permits() > 0
+    }
+
     /// One cheap round trip that needs a leader and the rights to read what is ours.
     pub(crate) async fn ask(&self) -> Result<()> {
         let path = format!("kv/{}?keys&separator=/&consistent", self.keys().configuration());
@@ -186,7 +206,12 @@ impl Client {
     pub(crate) async fn send(&self, request: &Request) -> Result<Answer> {
         let limit = self.inner.config.request_timeout;
         if let Some((index, wait)) = request.blocking {
-            if let Ok(_place) = self.inner.questions.try_acquire() {
+            let places = if request.of_many {
+                &self.inner.questions_of_many
+            } else {
+                &self.inner.questions
+            };
+            if let Ok(_place) = places.try_acquire() {
                 let separator = if request.path.contains('?') { '&' } else { '?' };
                 let mut question = request.clone();
                 question

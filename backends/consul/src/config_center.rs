@@ -19,11 +19,13 @@ fn at(operation: &'static str) -> impl Fn(Error) -> Error {
 
 /// A scope of the configuration centre.
 #[derive(Debug)]
-struct Scope {
+pub(crate) struct Scope {
     scope: WatchScope,
     folder: String,
     range: Range,
     name: String,
+    /// Whether it is read for many watches of single keys in it.
+    of_many: bool,
 }
 
 impl Scope {
@@ -40,6 +42,7 @@ impl Scope {
             name: format!("{range:?}"),
             folder,
             range,
+            of_many: false,
         }
     }
 
@@ -66,7 +69,11 @@ impl Source for Scope {
     }
 
     async fn read(&self, client: &Client, index: u64, wait: Duration) -> Result<State<ConfigEntry>> {
-        let (pairs, index) = kv::read(client, &self.range.request().blocking(index, wait)).await?;
+        let mut request = self.range.request().blocking(index, wait);
+        if self.of_many {
+            request = request.of_many();
+        }
+        let (pairs, index) = kv::read(client, &request).await?;
         let entries = pairs.into_iter().filter_map(|pair| self.entry(pair));
         Ok(State {
             index,
@@ -74,6 +81,42 @@ impl Source for Scope {
                 .map(|entry| (entry.key.clone(), (entry.version.0, entry)))
                 .collect(),
         })
+    }
+
+    /// The folder that a single key is in.
+    fn whole(&self) -> Option<Self> {
+        let Range::Key(kept) = &self.range else {
+            return None;
+        };
+        let kept = &kept[..=kept.rfind('/')?];
+        // By what is kept, since names that only differ in escaped slashes are in one folder.
+        let scope = WatchScope::Prefix(keys::name(kept.strip_prefix(&self.folder)?)?);
+        let range = Range::Prefix(kept.to_owned());
+        Some(Self {
+            scope,
+            name: format!("{range:?}"),
+            folder: self.folder.clone(),
+            range,
+            of_many: true,
+        })
+    }
+
+    fn part(&self, whole: &State<ConfigEntry>) -> State<ConfigEntry> {
+        let WatchScope::Key(key) = &self.scope else {
+            return whole.clone();
+        };
+        let item = whole.items.get_key_value(key);
+        State {
+            index: whole.index,
+            items: item
+                .map(|(key, item)| (key.clone(), item.clone()))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    fn size(entry: &ConfigEntry) -> usize {
+        entry.key.len() + entry.value.len()
     }
 }
 
@@ -106,7 +149,14 @@ impl ConfigCenter for ConsulCoordinator {
             self.client.check_open()?;
             scope.check(self.limits())?;
             let source = Scope::new(&self.client, scope);
-            watching::open(&self.client, source, &self.readings, revision).await
+            watching::open(
+                &self.client,
+                source,
+                &self.readings,
+                Some(&self.together),
+                revision,
+            )
+            .await
         };
         watch.await.map_err(at("watch"))
     }

@@ -12,9 +12,10 @@ use infra_core::{Backend, async_trait};
 use crate::BACKEND;
 use crate::client::Client;
 use crate::config::ConsulConfig;
+use crate::config_center::Scope;
 use crate::instance_ids::HeldIds;
 use crate::sessions::Grantor;
-use crate::watching::Readings;
+use crate::watching::{Readings, Together};
 
 /// Registry, configuration centre, locks and instance ids on Consul.
 ///
@@ -23,6 +24,7 @@ use crate::watching::Readings;
 pub struct ConsulCoordinator {
     pub(crate) client: Client,
     pub(crate) readings: Arc<Readings>,
+    pub(crate) together: Arc<Together<Scope>>,
     pub(crate) sessions: LeasePool<Grantor>,
     /// Those that instance ids stand on, which live longer than their holders believe in them.
     pub(crate) id_sessions: LeasePool<Grantor>,
@@ -50,6 +52,7 @@ impl ConsulCoordinator {
             id_sessions: sessions(quarantine, ttl),
             client,
             readings: Arc::default(),
+            together: Arc::default(),
             ids: Arc::default(),
             registrations: Registrations::default(),
             last_known: Arc::default(),

@@ -126,7 +126,14 @@ impl Registry for ConsulCoordinator {
         let watch = async {
             self.client.check_open()?;
             self.limits().check_key("service name", service)?;
-            watching::open(&self.client, Healthy::new(service), &self.readings, revision).await
+            watching::open(
+                &self.client,
+                Healthy::new(service),
+                &self.readings,
+                None,
+                revision,
+            )
+            .await
         };
         watch.await.map_err(at("watch_service"))
     }

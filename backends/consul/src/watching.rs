@@ -5,7 +5,7 @@
 //! what it became.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use infra_core::async_trait;
@@ -14,6 +14,10 @@ use infra_core::watch::{self, Watch, WatchEvent, WatchSink};
 
 use crate::BACKEND;
 use crate::client::Client;
+
+mod together;
+
+pub(crate) use together::Together;
 
 /// The pause before asking again after a failure; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -39,6 +43,24 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// What is there: at once for index 0, else when the index is greater than this one, or after `wait`.
     async fn read(&self, client: &Client, index: u64, wait: Duration) -> Result<State<Self::Item>>;
+
+    /// The source that this one is a part of, if it may be watched together with the others in it.
+    fn whole(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// The part of the [`whole`](Source::whole) that is in this source.
+    fn part(&self, whole: &State<Self::Item>) -> State<Self::Item> {
+        whole.clone()
+    }
+
+    /// How many bytes of a thing are read with the whole.
+    fn size(_item: &Self::Item) -> usize {
+        0
+    }
 }
 
 /// What was there at one index.
@@ -105,6 +127,7 @@ pub(crate) async fn open<S: Source>(
     client: &Client,
     source: S,
     readings: &Readings,
+    together: Option<&Arc<Together<S>>>,
     revision: u64,
 ) -> Result<Watch<S::Item>> {
     let state = source.read(client, 0, Duration::ZERO).await?;
@@ -118,6 +141,7 @@ pub(crate) async fn open<S: Source>(
         source,
         state,
         sink,
+        together: together.cloned(),
     };
     tokio::spawn(follower.follow());
     Ok(watch)
@@ -185,6 +209,7 @@ struct Follower<S: Source> {
     source: S,
     state: State<S::Item>,
     sink: WatchSink<S::Item>,
+    together: Option<Arc<Together<S>>>,
 }
 
 impl<S: Source> Follower<S> {
@@ -192,6 +217,12 @@ impl<S: Source> Follower<S> {
         let closed = self.client.closed().clone();
         let mut pace = Pace::default();
         loop {
+            if let Some(together) = self.together.clone().filter(|_| pace.failures == 0) {
+                match together.take(self) {
+                    Some(alone) => self = alone,
+                    None => return,
+                }
+            }
             let asked = tokio::select! {
                 biased;
                 () = closed.cancelled() => return self.sink.close(Error::closed("the client of Consul")),
@@ -199,14 +230,10 @@ impl<S: Source> Follower<S> {
                 asked = Self::ask(&self.client, &self.source, self.state.index, &mut pace) => asked,
             };
             match asked {
-                Ok(now) => {
-                    let events = difference(&self.state, &now);
-                    pace.answered(!events.is_empty());
-                    self.state = now;
-                    if events.into_iter().any(|event| !self.sink.push(event)) {
-                        return;
-                    }
-                }
+                Ok(now) => match self.tell(now) {
+                    Some(something_new) => pace.answered(something_new),
+                    None => return,
+                },
                 Err(error) if error.may_pass() => {
                     tracing::debug!(%error, watched = self.source.name(), "a watch is interrupted; asking again");
                     pace.failed();
@@ -214,6 +241,15 @@ impl<S: Source> Follower<S> {
                 Err(error) => return self.sink.close(error.at("watch", BACKEND, "watch")),
             }
         }
+    }
+
+    /// Tells the reader of what is there now; whether that is something new, or `None` if nobody reads any more.
+    fn tell(&mut self, now: State<S::Item>) -> Option<bool> {
+        let events = difference(&self.state, &now);
+        let something_new = !events.is_empty();
+        self.state = now;
+        let read = events.into_iter().all(|event| self.sink.push(event));
+        (read && !self.sink.is_abandoned()).then_some(something_new)
     }
 
     /// Asks for what is there when it has changed, after the pause that is due.

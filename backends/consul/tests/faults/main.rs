@@ -10,6 +10,7 @@
 mod campaigns;
 mod locks;
 mod server;
+mod watches;
 
 use std::time::Duration;
 
