@@ -1,5 +1,6 @@
 //! The conformance suite on a real Consul, a proxy before each client: directly, and what is quick behind the standard stack too.
 
+mod foreign;
 mod server;
 
 use std::sync::Arc;

@@ -47,7 +47,7 @@ fn internal(source: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 /// A client for requests without TLS, which wants to be told of TLS all the same.
-fn http() -> Result<reqwest::Client> {
+pub(crate) fn http() -> Result<reqwest::Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions =
         rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
