@@ -1,60 +1,57 @@
 //! What a fleet does at once: contended locks, many watched keys, many instances.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use etcd_client::{Client, DeleteOptions};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use infra_core::coordination::{
     ConfigCenter, ConfigWrite, Instance, LockOptions, Locks, Registry, WatchScope,
 };
 use infra_core::watch::WatchEvent;
-use infra_etcd::{EtcdConfig, EtcdCoordinator};
 use tokio::sync::Mutex;
+
+use super::print_percentiles;
 
 const TTL: Duration = Duration::from_secs(60);
 const CONTENDERS: usize = 64;
 const HANDOVERS: usize = 256;
 const WATCHED: usize = 1_000;
-const REGISTERED: usize = 1_000;
+pub(crate) const REGISTERED: usize = 1_000;
 const DISCOVERED: usize = 10_000;
 /// How many requests are on their way at once where there are very many.
 const WINDOW: usize = 64;
 
-pub(super) async fn run(ours: &EtcdCoordinator, config: &EtcdConfig) {
+/// Measures all of it with one client; another one discovers what it registers.
+pub(crate) async fn run<C: ConfigCenter + Locks + Registry>(ours: &C, other: &C) {
     handovers(ours).await;
     fan_out(ours).await;
-    instances(ours, config).await;
+    instances(ours, other).await;
 }
 
 /// How long the lock is nobody's between one holder and the next of 64.
-async fn handovers(ours: &EtcdCoordinator) {
-    let released = Arc::new(Mutex::new(None::<Instant>));
-    let gaps = Arc::new(Mutex::new(Vec::new()));
-    let contend = |_| {
-        let (ours, released, gaps) = (ours.clone(), Arc::clone(&released), Arc::clone(&gaps));
-        async move {
-            for _ in 0..HANDOVERS / CONTENDERS {
-                let options = LockOptions::new(TTL).with_wait(TTL);
-                let guard = ours.acquire("contended", options).await.expect("granted");
-                if let Some(released) = released.lock().await.take() {
-                    gaps.lock().await.push(released.elapsed());
-                }
-                let begun = Instant::now();
-                guard.release().await.expect("released");
-                // From the moment at which the server was told.
-                released.lock().await.get_or_insert(begun);
+async fn handovers(ours: &impl Locks) {
+    let released = Mutex::new(None::<Instant>);
+    let gaps = Mutex::new(Vec::new());
+    let contend = async || {
+        for _ in 0..HANDOVERS / CONTENDERS {
+            let options = LockOptions::new(TTL).with_wait(TTL);
+            let guard = ours.acquire("contended", options).await.expect("granted");
+            if let Some(released) = released.lock().await.take() {
+                gaps.lock().await.push(released.elapsed());
             }
+            let begun = Instant::now();
+            guard.release().await.expect("released");
+            // From the moment at which the server was told.
+            released.lock().await.get_or_insert(begun);
         }
     };
-    join_all((0..CONTENDERS).map(contend)).await;
+    join_all((0..CONTENDERS).map(|_| contend())).await;
     print_percentiles("hand-over among 64 contenders", gaps.lock().await.as_mut_slice());
 }
 
-/// From a write to its event, with a thousand watches open on one connection; beside it, the time of the write itself.
-async fn fan_out(ours: &EtcdCoordinator) {
+/// From a write to its event, with a thousand watches open: how much later than the answer of the write.
+async fn fan_out(ours: &impl ConfigCenter) {
     let mut watches = Vec::new();
     for number in 0..WATCHED {
         let scope = WatchScope::Key(format!("watched-{number}"));
@@ -73,7 +70,7 @@ async fn fan_out(ours: &EtcdCoordinator) {
     print_percentiles("event after its write, 1,000 watches", &mut lag);
 }
 
-async fn instances(ours: &EtcdCoordinator, config: &EtcdConfig) {
+async fn instances(ours: &impl Registry, other: &impl Registry) {
     let instance = |number: usize| {
         Instance::new("fleet", format!("instance-{number:05}"), "10.0.0.1", 9000).with_zone("a")
     };
@@ -90,7 +87,6 @@ async fn instances(ours: &EtcdCoordinator, config: &EtcdConfig) {
         })
         .collect()
         .await;
-    let other = EtcdCoordinator::connect(config.clone()).await.expect("connected");
     let mut discoveries = Vec::new();
     for _ in 0..10 {
         let begun = Instant::now();
@@ -100,15 +96,4 @@ async fn instances(ours: &EtcdCoordinator, config: &EtcdConfig) {
     }
     print_percentiles("10,000 instances discovered", &mut discoveries);
     drop(registered);
-}
-
-fn print_percentiles(what: &str, times: &mut [Duration]) {
-    times.sort_unstable();
-    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
-    println!("{what:<38} p50 {:>9.1?}   p99 {:>9.1?}", at(50), at(99));
-}
-
-pub(super) async fn clean_up(mut bare: Client, prefix: &str) {
-    let options = DeleteOptions::new().with_prefix();
-    bare.delete(prefix, Some(options)).await.expect("removed");
 }

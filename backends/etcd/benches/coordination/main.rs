@@ -6,20 +6,20 @@
     reason = "a program for people to read"
 )]
 
-mod fleet;
+#[path = "../../../../testkit/benches/coordination/mod.rs"]
+mod coordination;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_client::{Client, Compare, CompareOp, PutOptions, Txn, TxnOp};
+use coordination::{compare, fleet};
+use etcd_client::{Client, Compare, CompareOp, DeleteOptions, PutOptions, Txn, TxnOp};
 use infra_core::Backend;
 use infra_core::assembly::BackendOptions;
 use infra_core::config::BackendUrl;
 use infra_core::coordination::{ConfigCenter, ConfigWrite, Locks, Version, WatchScope};
 use infra_etcd::{EtcdConfig, EtcdCoordinator};
 
-const ROUNDS: usize = 15;
-const CALLS: u32 = 200;
 const TTL: Duration = Duration::from_secs(30);
 
 #[tokio::main]
@@ -36,9 +36,10 @@ async fn main() {
     let ours = EtcdCoordinator::connect(config.clone()).await.expect("connected");
 
     single_calls(&ours, &bare, &config.key_prefix).await;
-    fleet::run(&ours, &config).await;
+    let other = EtcdCoordinator::connect(config.clone()).await.expect("connected");
+    fleet::run(&ours, &other).await;
     ours.shutdown(TTL).await.expect("given back");
-    fleet::clean_up(bare, &config.key_prefix).await;
+    clean_up(bare, &config.key_prefix).await;
 }
 
 async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
@@ -50,6 +51,7 @@ async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
 
     compare(
         "read one key",
+        "etcd-client",
         &async |_| drop(ours.read(&scope).await.expect("read")),
         &async |_| {
             let mut bare = bare.clone();
@@ -59,6 +61,7 @@ async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
     .await;
     compare(
         "compare and set",
+        "etcd-client",
         &async |call| {
             let key = format!("cas-{call}-{}", fastrand::u64(..));
             let create = ConfigWrite::compare_and_set(key, value.clone(), Version::ABSENT);
@@ -68,7 +71,9 @@ async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
             let key = format!("{prefix}config/cas-{call}-{}", fastrand::u64(..));
             let create = Txn::new()
                 .when([Compare::mod_revision(key.as_str(), CompareOp::Equal, 0)])
-                .and_then([TxnOp::put(key, value.to_vec(), None)]);
+                .and_then([TxnOp::put(key.as_str(), value.to_vec(), None)])
+                // As ours: what is there instead, where the condition fails.
+                .or_else([TxnOp::get(key, None)]);
             let mut bare = bare.clone();
             assert!(bare.txn(create).await.expect("written").succeeded());
         },
@@ -78,6 +83,7 @@ async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
     let lease = granting.lease_grant(60, None).await.expect("granted").id();
     compare(
         "lock and unlock",
+        "etcd-client",
         &async |call| {
             let guard = ours.try_acquire(&format!("lock-{call}"), TTL).await;
             let guard = guard.expect("answered").expect("free");
@@ -101,24 +107,7 @@ async fn single_calls(ours: &EtcdCoordinator, bare: &Client, prefix: &str) {
     .await;
 }
 
-/// Prints the best round of each; the rounds alternate, so that a busy machine slows both.
-async fn compare(what: &str, ours: &impl AsyncFn(u32), bare: &impl AsyncFn(u32)) {
-    let (mut best_ours, mut best_bare) = (Duration::MAX, Duration::MAX);
-    for _ in 0..ROUNDS {
-        best_bare = best_bare.min(round(bare).await);
-        best_ours = best_ours.min(round(ours).await);
-    }
-    println!(
-        "{what:<34} {best_ours:>9.1?}   bare etcd-client {best_bare:>9.1?}   ratio {:.2}",
-        best_ours.as_secs_f64() / best_bare.as_secs_f64()
-    );
-}
-
-/// The time of one call.
-async fn round(call: &impl AsyncFn(u32)) -> Duration {
-    let begun = Instant::now();
-    for number in 0..CALLS {
-        call(number).await;
-    }
-    begun.elapsed() / CALLS
+async fn clean_up(mut bare: Client, prefix: &str) {
+    let options = DeleteOptions::new().with_prefix();
+    bare.delete(prefix, Some(options)).await.expect("removed");
 }
