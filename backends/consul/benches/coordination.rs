@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use coordination::{compare, fleet, print_percentiles};
+use futures_util::StreamExt;
 use infra_consul::{ConsulConfig, ConsulCoordinator};
 use infra_core::Backend;
 use infra_core::assembly::BackendOptions;
@@ -21,6 +22,9 @@ use infra_core::coordination::{ConfigCenter, ConfigWrite, Locks, Version, WatchS
 use serde_json::{Value, json};
 
 const TTL: Duration = Duration::from_secs(30);
+
+/// The discovered instances are on so many nodes.
+const NODES: usize = 100;
 
 /// Whom the bare side asks, and where.
 struct Bare {
@@ -53,9 +57,16 @@ async fn main() {
     let other = ConsulCoordinator::connect(config).await.expect("connected");
 
     single_calls(&ours, &bare).await;
-    bare.tell_of_a_change().await;
-    bare.register_and_discover().await;
-    fleet::run(&ours, &other).await;
+    bare.tell_of_a_change(1).await;
+    bare.tell_of_a_change(fleet::WATCHED).await;
+    fleet::handovers(&ours).await;
+    fleet::fan_out(&ours).await;
+    bare.register().await;
+    drop(fleet::register(&ours, fleet::REGISTERED).await);
+    let service = bare.fill_the_catalog().await;
+    bare.discover(&service).await;
+    fleet::discover(&other, &service).await;
+    bare.empty_the_catalog().await;
     ours.shutdown(TTL).await.expect("given back");
     bare.call("DELETE", &format!("kv/{}?recurse", bare.prefix), "")
         .await;
@@ -135,14 +146,22 @@ impl Bare {
         self.call("PUT", "txn", operations.to_string()).await
     }
 
-    /// How much later than the answer of a write a question is answered that waits for it.
-    async fn tell_of_a_change(&self) {
-        let key = format!("kv/{}bare-watched", self.prefix);
-        self.call("PUT", &key, "0").await;
+    /// How much later than the answer of a write a question is answered that waits for a change in a folder of so many keys.
+    async fn tell_of_a_change(&self, keys: usize) {
+        let folder = format!("kv/{}bare-{keys}/", self.prefix);
+        for number in 0..keys {
+            self.call("PUT", &format!("{folder}{number}"), "0").await;
+        }
         let mut lag = Vec::new();
         for round in 1..=200 {
-            let index = self.call("GET", &key, "").await[0]["ModifyIndex"].clone();
-            let question = format!("{key}?consistent&index={index}&wait=10s");
+            let pairs = self.call("GET", &format!("{folder}?recurse"), "").await;
+            let indexes = pairs
+                .as_array()
+                .expect("pairs")
+                .iter()
+                .map(|pair| pair["ModifyIndex"].as_u64());
+            let index = indexes.max().flatten().expect("an index");
+            let question = format!("{folder}?recurse&consistent&index={index}&wait=10s");
             let asked = async {
                 self.call("GET", &question, "").await;
                 Instant::now()
@@ -150,18 +169,17 @@ impl Bare {
             let written = async {
                 // The question is there first.
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                self.call("PUT", &key, round.to_string()).await;
+                self.call("PUT", &format!("{folder}0"), round.to_string()).await;
                 Instant::now()
             };
             let (told, written) = tokio::join!(asked, written);
             lag.push(told.saturating_duration_since(written));
         }
-        print_percentiles("bare HTTP: one question after a write", &mut lag);
+        print_percentiles(&format!("bare HTTP: a question for {keys} keys"), &mut lag);
     }
 
-    /// As many instances as the fleet has, as plain services with a check.
-    async fn register_and_discover(&self) {
-        use futures_util::StreamExt;
+    /// As many instances as the fleet has, as plain services of the agent with a check.
+    async fn register(&self) {
         let service = format!("{}bare", self.prefix.replace('/', "-"));
         let name = |number: usize| format!("{service}-{number:05}");
         let begun = Instant::now();
@@ -184,6 +202,46 @@ impl Bare {
         for number in 0..fleet::REGISTERED {
             let gone = format!("agent/service/deregister/{}", name(number));
             self.call("PUT", &gone, "").await;
+        }
+    }
+
+    fn node(&self, number: usize) -> String {
+        format!("{}node-{}", self.prefix.replace('/', "-"), number % NODES)
+    }
+
+    /// Instances of a fleet on many agents, as those make them known to the servers.
+    async fn fill_the_catalog(&self) -> String {
+        let service = format!("{}catalog", self.prefix.replace('/', "-"));
+        let known = |number: usize| {
+            let wanted = json!({
+                "Node": self.node(number), "Address": "10.0.0.1",
+                "Service": {"ID": format!("instance-{number:05}"), "Service": service, "Address": "10.0.0.1", "Port": 9000},
+            });
+            self.call("PUT", "catalog/register", wanted.to_string())
+        };
+        let mut known = futures_util::stream::iter(0..fleet::DISCOVERED)
+            .map(known)
+            .buffer_unordered(16);
+        while known.next().await.is_some() {}
+        service.clone()
+    }
+
+    async fn discover(&self, service: &str) {
+        let path = format!("health/service/{service}?passing=true&consistent");
+        let mut discoveries = Vec::new();
+        for _ in 0..10 {
+            let begun = Instant::now();
+            let found = self.call("GET", &path, "").await;
+            assert_eq!(found.as_array().map_or(0, Vec::len), fleet::DISCOVERED);
+            discoveries.push(begun.elapsed());
+        }
+        print_percentiles("bare HTTP: 10,000 instances discovered", &mut discoveries);
+    }
+
+    async fn empty_the_catalog(&self) {
+        for number in 0..NODES {
+            let gone = json!({"Node": self.node(number)});
+            self.call("PUT", "catalog/deregister", gone.to_string()).await;
         }
     }
 }

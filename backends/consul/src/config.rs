@@ -32,8 +32,8 @@ pub struct ConsulConfig {
     /// How long an agent holds the question whether something has changed, if nothing has. Default: 30 s.
     #[serde(with = "humane")]
     pub watch_wait: Duration,
-    /// How many connections may wait for changes, one for each watch and for each wait for a lock; the watches beyond ask again every
-    /// 300 to 500 ms. Consul takes 200 connections from one address, unless its `limits` say otherwise. Default: 64.
+    /// How many connections may wait for changes, one for each watch and for each wait for a lock. The watches of single keys beyond
+    /// share up to 16 more, one for each folder; all others beyond ask again every 300 to 500 ms. Consul takes 200 connections from one address, unless its `limits` say otherwise. Default: 64.
     pub watch_connections: usize,
     /// How many events of a watch wait for a slow reader. Default: 1,024.
     pub watch_buffer: usize,
@@ -143,6 +143,9 @@ impl ConsulConfig {
     }
 
     /// What a client declares, whatever its configuration.
+    ///
+    /// Not [`WatchFromRevision`](Capability::WatchFromRevision), since Consul keeps no history. How soon a watch is told depends on how
+    /// many there are: see [`watch_connections`](Self::watch_connections).
     #[must_use]
     pub fn capabilities() -> Capabilities {
         Capabilities::new(Self::limits())

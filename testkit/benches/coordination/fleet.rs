@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use infra_core::coordination::{
-    ConfigCenter, ConfigWrite, Instance, LockOptions, Locks, Registry, WatchScope,
+    ConfigCenter, ConfigWrite, Instance, LockOptions, Locks, Registration, Registry, WatchScope,
 };
 use infra_core::watch::WatchEvent;
 use tokio::sync::Mutex;
@@ -16,21 +16,14 @@ use super::print_percentiles;
 const TTL: Duration = Duration::from_secs(60);
 const CONTENDERS: usize = 64;
 const HANDOVERS: usize = 256;
-const WATCHED: usize = 1_000;
+pub(crate) const WATCHED: usize = 1_000;
 pub(crate) const REGISTERED: usize = 1_000;
-const DISCOVERED: usize = 10_000;
+pub(crate) const DISCOVERED: usize = 10_000;
 /// How many requests are on their way at once where there are very many.
 const WINDOW: usize = 64;
 
-/// Measures all of it with one client; another one discovers what it registers.
-pub(crate) async fn run<C: ConfigCenter + Locks + Registry>(ours: &C, other: &C) {
-    handovers(ours).await;
-    fan_out(ours).await;
-    instances(ours, other).await;
-}
-
 /// How long the lock is nobody's between one holder and the next of 64.
-async fn handovers(ours: &impl Locks) {
+pub(crate) async fn handovers(ours: &impl Locks) {
     let released = Mutex::new(None::<Instant>);
     let gaps = Mutex::new(Vec::new());
     let contend = async || {
@@ -51,7 +44,7 @@ async fn handovers(ours: &impl Locks) {
 }
 
 /// From a write to its event, with a thousand watches open: how much later than the answer of the write.
-async fn fan_out(ours: &impl ConfigCenter) {
+pub(crate) async fn fan_out(ours: &impl ConfigCenter) {
     let mut watches = Vec::new();
     for number in 0..WATCHED {
         let scope = WatchScope::Key(format!("watched-{number}"));
@@ -70,12 +63,16 @@ async fn fan_out(ours: &impl ConfigCenter) {
     print_percentiles("event after its write, 1,000 watches", &mut lag);
 }
 
-async fn instances(ours: &impl Registry, other: &impl Registry) {
+/// The service that is registered.
+pub(crate) const SERVICE: &str = "fleet";
+
+/// Registers so many instances.
+pub(crate) async fn register(ours: &impl Registry, instances: usize) -> Vec<Registration> {
     let instance = |number: usize| {
-        Instance::new("fleet", format!("instance-{number:05}"), "10.0.0.1", 9000).with_zone("a")
+        Instance::new(SERVICE, format!("instance-{number:05}"), "10.0.0.1", 9000).with_zone("a")
     };
     let begun = Instant::now();
-    let registered: Vec<_> = futures_util::stream::iter(0..DISCOVERED)
+    futures_util::stream::iter(0..instances)
         .map(|number| ours.register(instance(number), TTL))
         .buffer_unordered(WINDOW)
         .enumerate()
@@ -86,14 +83,17 @@ async fn instances(ours: &impl Registry, other: &impl Registry) {
             registration.expect("registered")
         })
         .collect()
-        .await;
+        .await
+}
+
+/// Discovers the 10,000 instances of a service.
+pub(crate) async fn discover(other: &impl Registry, service: &str) {
     let mut discoveries = Vec::new();
     for _ in 0..10 {
         let begun = Instant::now();
-        let found = other.discover("fleet").await.expect("found").instances.len();
+        let found = other.discover(service).await.expect("found").instances.len();
         assert_eq!(found, DISCOVERED, "all are found");
         discoveries.push(begun.elapsed());
     }
     print_percentiles("10,000 instances discovered", &mut discoveries);
-    drop(registered);
 }

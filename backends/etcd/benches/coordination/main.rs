@@ -37,7 +37,11 @@ async fn main() {
 
     single_calls(&ours, &bare, &config.key_prefix).await;
     let other = EtcdCoordinator::connect(config.clone()).await.expect("connected");
-    fleet::run(&ours, &other).await;
+    fleet::handovers(&ours).await;
+    fleet::fan_out(&ours).await;
+    let registered = fleet::register(&ours, fleet::DISCOVERED).await;
+    fleet::discover(&other, fleet::SERVICE).await;
+    drop(registered);
     ours.shutdown(TTL).await.expect("given back");
     clean_up(bare, &config.key_prefix).await;
 }
