@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use infra_core::Ttl;
 use infra_core::cache::{
-    Batch, BatchOutcome, Check, Operation, OperationResult, RankRange, Scored, Script, Scripts,
+    Batch, BatchOutcome, Check, Operation, OperationResult, RankRange, Scored, Script, ScriptValue, Scripts,
 };
 use infra_core::capability::Capability;
 use infra_core::error::ErrorKind;
@@ -266,25 +266,42 @@ pub async fn script_017_errors_show_no_values(harness: &Harness<dyn Scripts>) ->
     Ok(())
 }
 
-/// Raw scripts are refused as unsupported where they are not declared.
+/// Raw scripts are refused as unsupported where they are not declared. Where they are, they get keys with the prefix of all keys, and
+/// arguments as bytes.
 pub async fn script_019_raw_scripts_need_their_capability(harness: &Harness<dyn Scripts>) -> Outcome {
     let scripts = harness.client().await?;
-    if declares(&*scripts, Capability::RawScripts) {
+    let key = together(harness, "key");
+    if !declares(&*scripts, Capability::RawScripts) {
+        let answer = scripts
+            .run_script(&Script::new("return 1"), &[&key], &[bytes("1")])
+            .await;
+        check_error!(
+            answer,
+            ErrorKind::Unsupported,
+            "a raw script where none is declared"
+        );
+        return Ok(());
+    }
+    if scripts.backend() != "redis" {
         return Err(Failure::skipped(
             "raw scripts are declared, and in the backend's own language: its own tests prove them",
         ));
     }
-    let answer = scripts
-        .run_script(
-            &Script::new("return 1"),
-            &[&together(harness, "key")],
-            &[bytes("1")],
-        )
-        .await;
-    check_error!(
-        answer,
-        ErrorKind::Unsupported,
-        "a raw script where none is declared"
-    );
+    put(&*scripts, &key, "1").await?;
+    let script = Script::new("return {redis.call('GET', KEYS[1]), ARGV[1], -7, false, {ARGV[2]}}");
+    let arguments = [Bytes::from_static(b"\xff\0\r\n"), Bytes::new()];
+    let [first, second] = arguments.clone().map(ScriptValue::Bytes);
+    let expected = ScriptValue::List(vec![
+        ScriptValue::Bytes(bytes("1")),
+        first,
+        ScriptValue::Integer(-7),
+        ScriptValue::Null,
+        ScriptValue::List(vec![second]),
+    ]);
+    // The second time the server knows the script.
+    for time in ["first", "second"] {
+        let answer = scripts.run_script(&script, &[&key], &arguments).await?;
+        check_eq!(answer, expected, "what a raw script returned the {time} time");
+    }
     Ok(())
 }
