@@ -2,6 +2,7 @@
 //! idempotency, rate limits.
 #![doc = include_str!("../README.md")]
 
+mod batches;
 mod cache;
 mod client;
 mod coalesce;
@@ -12,10 +13,12 @@ mod hashes;
 mod key_space;
 mod keys;
 mod line;
+mod raw_scripts;
 mod register;
 mod reply;
 mod script;
 mod sets;
+mod slots;
 mod sorted_sets;
 mod strings;
 mod tls;

@@ -30,18 +30,23 @@ impl Script {
 
 /// A script with its keys and arguments.
 pub(crate) struct Invocation<'s> {
-    script: &'s Script,
+    source: &'s str,
     by_hash: Cmd,
 }
 
 impl<'s> Invocation<'s> {
     /// Runs `script` on these keys of the server.
     pub(crate) fn of(script: &'s Script, keys: &[&str]) -> Self {
+        Self::by(script.source, script.hash(), keys)
+    }
+
+    /// Runs the script of this source and its hash on these keys of the server.
+    pub(crate) fn by(source: &'s str, hash: &str, keys: &[&str]) -> Self {
         let mut invocation = Self {
-            script,
+            source,
             by_hash: redis::cmd("EVALSHA"),
         };
-        invocation.by_hash.arg(script.hash()).arg(keys.len());
+        invocation.by_hash.arg(hash).arg(keys.len());
         for key in keys {
             invocation.arg(*key);
         }
@@ -57,7 +62,7 @@ impl<'s> Invocation<'s> {
     /// The same, with the script itself.
     fn whole(&self) -> Cmd {
         let mut whole = redis::cmd("EVAL");
-        whole.arg(self.script.source.as_bytes());
+        whole.arg(self.source.as_bytes());
         // Behind the command and the hash come the keys and the arguments.
         for argument in self.by_hash.args_iter().skip(2) {
             if let Arg::Simple(argument) = argument {

@@ -164,7 +164,7 @@ macro_rules! constructors {
             use std::sync::Arc;
 
             use infra_core::Result;
-            use infra_core::cache::{Hashes, KeyValue, Sets, SortedSets};
+            use infra_core::cache::{Hashes, KeyValue, Scripts, Sets, SortedSets};
             use infra_testkit::conformance::{Fixture, Setup};
 
             pub(crate) async fn key_values(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
@@ -175,6 +175,11 @@ macro_rules! constructors {
             pub(crate) async fn hashes(setup: Setup) -> Result<Fixture<dyn Hashes>> {
                 let cache = super::cache(setup, $server).await?;
                 Ok(cache.map(|client| client as Arc<dyn Hashes>))
+            }
+
+            pub(crate) async fn scripts(setup: Setup) -> Result<Fixture<dyn Scripts>> {
+                let cache = super::cache(setup, $server).await?;
+                Ok(cache.map(|client| client as Arc<dyn Scripts>))
             }
 
             pub(crate) async fn sets(setup: Setup) -> Result<Fixture<dyn Sets>> {

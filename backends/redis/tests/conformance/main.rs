@@ -8,10 +8,11 @@ mod on_the_server {
     mod single {
         use infra_testkit::conformance;
 
-        use crate::ground::single::{hashes, key_values, sets, sorted_sets};
+        use crate::ground::single::{hashes, key_values, scripts, sets, sorted_sets};
 
         conformance::hashes!(hashes, bare_and_standard_stack);
         conformance::key_values!(key_values, bare_and_standard_stack);
+        conformance::scripts!(scripts, bare_and_standard_stack);
         conformance::sets!(sets, bare_and_standard_stack);
         conformance::sorted_sets!(sorted_sets, bare_and_standard_stack);
     }
@@ -30,10 +31,11 @@ mod on_the_server {
     mod cluster {
         use infra_testkit::conformance;
 
-        use crate::ground::cluster::{hashes, key_values, sets, sorted_sets};
+        use crate::ground::cluster::{hashes, key_values, scripts, sets, sorted_sets};
 
         conformance::hashes!(hashes);
         conformance::key_values!(key_values);
+        conformance::scripts!(scripts);
         conformance::sets!(sets);
         conformance::sorted_sets!(sorted_sets);
     }
