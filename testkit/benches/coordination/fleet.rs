@@ -47,13 +47,13 @@ pub(crate) async fn handovers(ours: &impl Locks) {
 pub(crate) async fn fan_out(ours: &impl ConfigCenter) {
     let mut watches = Vec::new();
     for number in 0..WATCHED {
-        let scope = WatchScope::Key(format!("watched-{number}"));
+        let scope = WatchScope::Key(format!("watched/{number}"));
         let (_, revision) = ours.read(&scope).await.expect("read");
         watches.push(ours.watch(&scope, revision).await.expect("watched"));
     }
     let mut lag = Vec::new();
     for (number, watch) in watches.iter_mut().enumerate() {
-        let write = ConfigWrite::set(format!("watched-{number}"), Bytes::from_static(b"1"));
+        let write = ConfigWrite::set(format!("watched/{number}"), Bytes::from_static(b"1"));
         ours.write(vec![write]).await.expect("written");
         let answered = Instant::now();
         let event = watch.next().await;
