@@ -154,12 +154,7 @@ impl Backend for RedisCache {
     }
 
     async fn health(&self) -> Result<()> {
-        run("health", async {
-            self.client.check_open()?;
-            let pong = self.ask(&redis::cmd("PING")).await?;
-            reply::bytes(pong).map(drop)
-        })
-        .await
+        run("health", self.client.ping()).await
     }
 
     async fn shutdown(&self, _deadline: Duration) -> Result<()> {

@@ -17,6 +17,8 @@ use crate::dial::Dialer;
 use crate::error::{self, Fate};
 use crate::keys::Keys;
 use crate::line::{self, Line};
+use crate::locks::Queues;
+use crate::notices::Notices;
 
 /// How often one request is sent to where a node of a cluster says that the key is.
 const MOST_REDIRECTIONS: u32 = 5;
@@ -184,6 +186,8 @@ struct Inner {
     dialer: Arc<Dialer>,
     config: RedisConfig,
     keys: Keys,
+    notices: Arc<Notices>,
+    queues: Arc<Queues>,
     /// Cancelled by the shutdown: whoever waits is told, and tasks end.
     closed: CancellationToken,
 }
@@ -199,13 +203,16 @@ impl Client {
 
     /// A client on a connection that may serve others too.
     pub(crate) fn on(link: Arc<Link>, dialer: Arc<Dialer>, config: RedisConfig) -> Self {
+        let closed = CancellationToken::new();
         Self {
             inner: Arc::new(Inner {
                 link,
+                notices: Arc::new(Notices::new(Arc::clone(&dialer), &closed)),
+                queues: Arc::default(),
                 dialer,
                 keys: Keys::new(config.compat, &config.key_prefix),
                 config,
-                closed: CancellationToken::new(),
+                closed,
             }),
         }
     }
@@ -216,6 +223,8 @@ impl Client {
             inner: Arc::new(Inner {
                 link: Arc::clone(&self.inner.link),
                 dialer: Arc::clone(&self.inner.dialer),
+                notices: Arc::clone(&self.inner.notices),
+                queues: Arc::clone(&self.inner.queues),
                 config: self.inner.config.clone(),
                 keys,
                 closed: self.inner.closed.clone(),
@@ -236,6 +245,16 @@ impl Client {
         &self.inner.dialer
     }
 
+    /// What others publish.
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.inner.notices
+    }
+
+    /// Who waits for locks.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.inner.queues
+    }
+
     /// Cancelled when the client is shut down.
     pub(crate) fn closed(&self) -> &CancellationToken {
         &self.inner.closed
@@ -246,6 +265,13 @@ impl Client {
             return Err(Error::closed("the client of Redis"));
         }
         Ok(())
+    }
+
+    /// Whether a server answers.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.check_open()?;
+        let pong = self.run(&redis::cmd("PING"), Repeat::Harmless).await?;
+        crate::reply::bytes(pong).map(drop)
     }
 
     /// Asks for one thing.

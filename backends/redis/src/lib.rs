@@ -9,10 +9,14 @@ mod coalesce;
 mod config;
 mod dial;
 mod error;
+mod fence;
 mod hashes;
 mod key_space;
 mod keys;
 mod line;
+mod locks;
+mod notices;
+mod once;
 mod raw_scripts;
 mod register;
 mod reply;
@@ -26,6 +30,7 @@ mod two_tier;
 
 pub use cache::RedisCache;
 pub use config::{RedisConfig, Topology};
+pub use once::RedisOnceStore;
 pub use redis;
 pub use two_tier::TwoTierConfig;
 

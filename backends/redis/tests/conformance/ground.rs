@@ -5,10 +5,11 @@ use std::sync::Arc;
 use infra_core::assembly::BackendOptions;
 use infra_core::cache::KeyValue;
 use infra_core::config::{BackendUrl, Host};
+use infra_core::once::OnceStore;
 use infra_core::{Error, ErrorKind, Result};
 use infra_redis::redis::aio::ConnectionLike;
 use infra_redis::redis::{self, Client, Cmd, Value};
-use infra_redis::{RedisCache, RedisConfig, TwoTierConfig};
+use infra_redis::{RedisCache, RedisConfig, RedisOnceStore, TwoTierConfig};
 use infra_testkit::conformance::{Disturbance, Fixture, Proxies, Setup};
 use infra_testkit::servers;
 
@@ -69,7 +70,7 @@ impl Ground {
 #[derive(Clone)]
 pub(crate) struct Native {
     connections: Connections,
-    prefix: String,
+    pub(crate) prefix: String,
 }
 
 #[derive(Clone)]
@@ -117,7 +118,7 @@ impl Native {
                 set.arg(format!("{}{key}", self.prefix)).arg("text");
                 self.run(&set).await?;
             }
-            _ => return Ok(false),
+            other => return crate::locks::disturb(self, other).await,
         }
         Ok(true)
     }
@@ -157,6 +158,21 @@ async fn cache_with(
     }))
 }
 
+/// A store of idempotent operations on this server of the set.
+pub(crate) async fn once_store(setup: Setup, server: &'static str) -> Result<Fixture<dyn OnceStore>> {
+    let ground = Ground::prepare(&setup, server).await?;
+    let connecting = ground.clone();
+    let fixture = Fixture::server(move || {
+        let config = connecting.client();
+        async { RedisOnceStore::connect(config?).await.map(Arc::new) }
+    });
+    let fixture = fixture.on_disturbance(move |disturbance| {
+        let ground = ground.clone();
+        async move { ground.disturb(disturbance).await }
+    });
+    Ok(fixture.map(|client| client as Arc<dyn OnceStore>))
+}
+
 /// The constructors for one server of the set.
 macro_rules! constructors {
     ($name:ident, $server:literal) => {
@@ -165,6 +181,8 @@ macro_rules! constructors {
 
             use infra_core::Result;
             use infra_core::cache::{Hashes, KeyValue, Scripts, Sets, SortedSets};
+            use infra_core::coordination::Locks;
+            use infra_core::once::OnceStore;
             use infra_testkit::conformance::{Fixture, Setup};
 
             pub(crate) async fn key_values(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
@@ -180,6 +198,15 @@ macro_rules! constructors {
             pub(crate) async fn scripts(setup: Setup) -> Result<Fixture<dyn Scripts>> {
                 let cache = super::cache(setup, $server).await?;
                 Ok(cache.map(|client| client as Arc<dyn Scripts>))
+            }
+
+            pub(crate) async fn locks(setup: Setup) -> Result<Fixture<dyn Locks>> {
+                let cache = super::cache(setup, $server).await?;
+                Ok(cache.map(|client| client as Arc<dyn Locks>))
+            }
+
+            pub(crate) async fn once(setup: Setup) -> Result<Fixture<dyn OnceStore>> {
+                super::once_store(setup, $server).await
             }
 
             pub(crate) async fn sets(setup: Setup) -> Result<Fixture<dyn Sets>> {

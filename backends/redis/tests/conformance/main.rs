@@ -1,6 +1,7 @@
 //! The conformance suite on real Redis servers, one and a cluster of three: directly and behind the standard stack.
 
 mod ground;
+mod locks;
 
 /// What waits for the clock of a server: the tests of this module are played many at once.
 mod on_the_server {
@@ -8,10 +9,13 @@ mod on_the_server {
     mod single {
         use infra_testkit::conformance;
 
-        use crate::ground::single::{hashes, key_values, scripts, sets, sorted_sets};
+        use crate::ground::single::{hashes, key_values, locks, once, scripts, sets, sorted_sets};
 
+        conformance::elections!(locks);
         conformance::hashes!(hashes, bare_and_standard_stack);
         conformance::key_values!(key_values, bare_and_standard_stack);
+        conformance::locks!(locks, bare_and_standard_stack);
+        conformance::once!(once, bare_and_standard_stack);
         conformance::scripts!(scripts, bare_and_standard_stack);
         conformance::sets!(sets, bare_and_standard_stack);
         conformance::sorted_sets!(sorted_sets, bare_and_standard_stack);
@@ -31,10 +35,13 @@ mod on_the_server {
     mod cluster {
         use infra_testkit::conformance;
 
-        use crate::ground::cluster::{hashes, key_values, scripts, sets, sorted_sets};
+        use crate::ground::cluster::{hashes, key_values, locks, once, scripts, sets, sorted_sets};
 
+        conformance::elections!(locks);
         conformance::hashes!(hashes);
         conformance::key_values!(key_values);
+        conformance::locks!(locks);
+        conformance::once!(once);
         conformance::scripts!(scripts);
         conformance::sets!(sets);
         conformance::sorted_sets!(sorted_sets);
