@@ -320,7 +320,7 @@ impl Client {
     }
 
     async fn attempts(&self, request: Request<'_>, mut way: Way, repeat: Repeat) -> Result<Value> {
-        let (mut failed, mut redirected) = (0, 0);
+        let (mut failed, mut redirected, mut reply_lost) = (0, 0, false);
         loop {
             let failure = match self.inner.link.send(request, &way).await {
                 Ok(reply) => return Ok(reply),
@@ -334,8 +334,15 @@ impl Client {
                 continue;
             }
             if !failure.may_be_repeated(repeat) || failed >= self.inner.config.retries + failure.settling() {
-                return Err(failure.into_error(repeat));
+                let passing = reply_lost && failure.may_pass();
+                let error = failure.into_error(repeat);
+                return Err(if passing {
+                    error::after_lost_reply(error)
+                } else {
+                    error
+                });
             }
+            reply_lost |= failure.lost_reply();
             tokio::time::sleep(line::pause(&self.inner.config, failed)).await;
             way = Way::Usual;
             failed += 1;
@@ -352,13 +359,19 @@ impl Client {
 
 impl Failure {
     fn may_be_repeated(&self, repeat: Repeat) -> bool {
+        let harmless = repeat == Repeat::Harmless || !self.lost_reply();
+        harmless && self.may_pass()
+    }
+
+    fn may_pass(&self) -> bool {
         match self {
             Self::Dial(error) => error.is_retryable(),
-            Self::Driver(error) => {
-                let harmless = repeat == Repeat::Harmless || error::fate(error) == Fate::NoEffect;
-                harmless && error::may_pass(error)
-            }
+            Self::Driver(error) => error::may_pass(error),
         }
+    }
+
+    fn lost_reply(&self) -> bool {
+        matches!(self, Self::Driver(error) if error::fate(error) == Fate::ReplyLost)
     }
 
     /// Where a node of a cluster said that the key is.

@@ -62,6 +62,16 @@ pub(crate) fn of(source: RedisError, repeatable: bool) -> Error {
     error.with_source(source)
 }
 
+/// The error of the last attempt at an operation that may be repeated, when the reply to an earlier one was lost: that the last one
+/// had no effect says nothing of the operation.
+pub(crate) fn after_lost_reply(last: Error) -> Error {
+    let message = format!(
+        "{} (an earlier attempt may have been done: its reply was lost)",
+        last.message()
+    );
+    Error::new(last.kind(), message).with_source(last)
+}
+
 const LOST: (ErrorKind, &str) = (
     ErrorKind::OutcomeUnknown,
     "the connection to Redis broke before the reply came: the operation may have been done; look before doing it again",

@@ -61,13 +61,6 @@ impl Keys {
     }
 }
 
-/// The part of a key that alone says which slot of a cluster it is in, if it has one.
-pub(crate) fn tag(key: &str) -> Option<&str> {
-    let (_, rest) = key.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
-    (!tag.is_empty()).then_some(tag)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

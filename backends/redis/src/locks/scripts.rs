@@ -11,9 +11,10 @@ use redis::Value;
 
 use crate::client::{Client, Repeat, unexpected};
 use crate::fence::{REMEMBERED, lua_clock, lua_fence, lua_tell};
+use crate::reply;
 use crate::script::{Invocation, Script};
+use crate::slots::slot_of;
 use crate::strings::milliseconds;
-use crate::{keys, reply};
 
 // All take the owner, a time to live and how long the fence is remembered, in milliseconds.
 
@@ -186,16 +187,15 @@ impl Lock {
     }
 }
 
-/// A key in the same slot.
+/// A key beside another one: on a cluster, in its slot.
 fn beside(key: &str, is_cluster: bool) -> Result<String> {
-    if is_cluster && keys::tag(key).is_none() && key.contains('}') {
-        return Err(Error::invalid_argument(
+    let slot = slot_of(key.as_bytes());
+    let mut names = [format!("{key}:fence"), format!("{{{key}}}:fence")].into_iter();
+    let beside = names.find(|name| !is_cluster || slot_of(name.as_bytes()) == slot);
+    beside.ok_or_else(|| {
+        Error::invalid_argument(
             "a lock whose name has a `}` and no hash tag cannot be kept in GoChat's format on a cluster; leave the `}` out",
-        ));
-    }
-    Ok(match keys::tag(key) {
-        Some(_) => [key, ":fence"].concat(),
-        None => ["{", key, "}:fence"].concat(),
+        )
     })
 }
 

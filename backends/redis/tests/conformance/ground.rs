@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use infra_core::assembly::BackendOptions;
 use infra_core::cache::KeyValue;
-use infra_core::config::{BackendUrl, Host};
+use infra_core::config::{BackendUrl, Compat, Host};
 use infra_core::once::OnceStore;
 use infra_core::{Error, ErrorKind, Result};
 use infra_redis::redis::aio::ConnectionLike;
@@ -71,6 +71,7 @@ impl Ground {
 pub(crate) struct Native {
     connections: Connections,
     pub(crate) prefix: String,
+    pub(crate) compat: Compat,
 }
 
 #[derive(Clone)]
@@ -100,6 +101,7 @@ impl Native {
         Ok(Self {
             connections,
             prefix: config.key_prefix.clone(),
+            compat: config.compat,
         })
     }
 
@@ -137,6 +139,7 @@ async fn cache_with(
 ) -> Result<Fixture<RedisCache>> {
     let mut ground = Ground::prepare(&setup, server).await?;
     ground.config = change(ground.config);
+    ground.native.compat = ground.config.compat;
     let (connecting, scoping) = (ground.clone(), ground.clone());
     let connect = |config: Result<RedisConfig>| async { RedisCache::connect(config?).await };
     Ok(Fixture::server(move || {
@@ -181,8 +184,10 @@ macro_rules! constructors {
 
             use infra_core::Result;
             use infra_core::cache::{Hashes, KeyValue, Scripts, Sets, SortedSets};
+            use infra_core::config::Compat;
             use infra_core::coordination::Locks;
             use infra_core::once::OnceStore;
+            use infra_redis::RedisConfig;
             use infra_testkit::conformance::{Fixture, Setup};
 
             pub(crate) async fn key_values(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
@@ -202,6 +207,12 @@ macro_rules! constructors {
 
             pub(crate) async fn locks(setup: Setup) -> Result<Fixture<dyn Locks>> {
                 let cache = super::cache(setup, $server).await?;
+                Ok(cache.map(|client| client as Arc<dyn Locks>))
+            }
+
+            pub(crate) async fn gochats_locks(setup: Setup) -> Result<Fixture<dyn Locks>> {
+                let gochat = |config: RedisConfig| config.with_compat(Compat::GoChat);
+                let cache = super::cache_with(setup, $server, gochat).await?;
                 Ok(cache.map(|client| client as Arc<dyn Locks>))
             }
 

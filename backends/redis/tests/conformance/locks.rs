@@ -1,7 +1,8 @@
 //! What another program, or nobody, does to locks.
 
 use infra_core::Result;
-use infra_redis::redis::{self, Value};
+use infra_core::config::Compat;
+use infra_redis::redis::{self, Cmd, Value};
 use infra_testkit::conformance::Disturbance;
 
 use crate::ground::Native;
@@ -10,16 +11,10 @@ use crate::ground::Native;
 pub(crate) async fn disturb(native: &Native, disturbance: Disturbance) -> Result<bool> {
     match disturbance {
         Disturbance::StealLock { key } => {
-            let mut steal = redis::cmd("HSET");
-            steal.arg(name(native, &key)).arg("owner").arg("somebody else");
-            // Far beyond the end of any test, in microseconds since 1970.
-            steal.arg("until").arg(1_u64 << 52);
-            native.run(&steal).await?;
+            native.run(&steal(native, &key)).await?;
         }
         Disturbance::ExpireLock { key } => {
-            let mut expire = redis::cmd("HSET");
-            expire.arg(name(native, &key)).arg("until").arg(0);
-            native.run(&expire).await?;
+            native.run(&expire(native, &key)).await?;
         }
         Disturbance::LoseSessions => {
             let mut all = redis::cmd("KEYS");
@@ -36,6 +31,31 @@ pub(crate) async fn disturb(native: &Native, disturbance: Disturbance) -> Result
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+fn steal(native: &Native, lock: &str) -> Cmd {
+    let (name, thief) = (name(native, lock), "somebody else");
+    if native.compat == Compat::GoChat {
+        let mut set = redis::cmd("SET");
+        return set.arg(name).arg(thief).arg("EX").arg(3600).to_owned();
+    }
+    let mut set = redis::cmd("HSET");
+    // Far beyond the end of any test, in microseconds since 1970.
+    let set = set
+        .arg(name)
+        .arg("owner")
+        .arg(thief)
+        .arg("until")
+        .arg(1_u64 << 52);
+    set.to_owned()
+}
+
+fn expire(native: &Native, lock: &str) -> Cmd {
+    let name = name(native, lock);
+    if native.compat == Compat::GoChat {
+        return redis::cmd("DEL").arg(name).to_owned();
+    }
+    redis::cmd("HSET").arg(name).arg("until").arg(0).to_owned()
 }
 
 fn name(native: &Native, lock: &str) -> String {

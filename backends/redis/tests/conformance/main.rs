@@ -31,6 +31,17 @@ mod on_the_server {
         infra_testkit::conformance::key_values!(crate::ground::coalesced);
     }
 
+    /// Locks in GoChat's format, on one server and on three masters.
+    mod gochats {
+        mod single {
+            infra_testkit::conformance::locks!(crate::ground::single::gochats_locks);
+        }
+
+        mod cluster {
+            infra_testkit::conformance::locks!(crate::ground::cluster::gochats_locks);
+        }
+    }
+
     /// Three masters, each client connected to all of them.
     mod cluster {
         use infra_testkit::conformance;

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use infra_core::once::{Once, OnceConfig, OnceOptions, OnceStore, StoreOnce};
+use infra_core::ErrorKind;
+use infra_core::once::{ClaimRequest, Once, OnceConfig, OnceOptions, OnceStore, StoreOnce};
 use infra_redis::RedisOnceStore;
+use infra_testkit::tcp_proxy::Cut;
+use infra_testkit::time::eventually;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -96,4 +99,27 @@ async fn a_wait_ends_at_once_where_nobody_works() {
     let began = Instant::now();
     store.wait_for_change("idle", LONG).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_claim_whose_reply_was_lost_is_not_said_to_have_had_no_effect() {
+    let Some(server) = Server::find("once-lost") else {
+        return;
+    };
+    let (config, proxy) = server.behind_proxy();
+    let store = RedisOnceStore::connect(config).await.unwrap();
+    let before = proxy.stats().bytes_to_server;
+    proxy.to_client().stall();
+    let claim = store.claim(ClaimRequest::new("lost", "owner", LONG));
+    let disturb = async {
+        let sent = eventually(LONG, async || proxy.stats().bytes_to_server > before);
+        assert!(sent.await, "the claim is sent");
+        proxy.refuse().unwrap();
+        proxy.cut(Cut::Reset).unwrap();
+    };
+    let (claim, ()) = tokio::join!(claim, disturb);
+    let error = claim.unwrap_err();
+    // Connecting again failed, which by itself has no effect.
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(!error.had_no_effect(), "{error:?}");
 }
