@@ -134,7 +134,10 @@ pub async fn idemp_021_work_that_was_stopped_releases_its_key(harness: &Harness<
         let running = start(&once, &key, remembering(&store), task);
         begun(harness, &work, 1).await?;
         harness.pass(long + long / 10).await;
-        running.abort();
+        // The others end by themselves, however late on a busy machine.
+        if how == "cancelled" {
+            running.abort();
+        }
         let ended = running
             .await
             .is_err_and(|error| error.is_panic() == (how == "panicked"));
