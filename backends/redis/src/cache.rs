@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use infra_core::capability::{Capabilities, Limits};
 use infra_core::{Backend, Error, Result, Ttl};
 use redis::Cmd;
@@ -89,15 +90,21 @@ impl RedisCache {
         ttl.check(self.limits())
     }
 
-    /// The string under a key of the server, from the nearest place that has it.
+    /// What this process keeps of a key, if it may be served.
+    pub(crate) fn near(&self, key: &str) -> Option<Option<Bytes>> {
+        let tier = self.two_tier.as_ref()?;
+        if self.client.is_closed() {
+            return None;
+        }
+        tier.get(self.client.keys().prefix(), key)
+    }
+
+    /// The string under a key of the server.
     pub(crate) async fn string(&self, key: String) -> Result<Option<Bytes>> {
-        if let Some(tier) = &self.two_tier {
-            if let Some(kept) = tier.get(&key) {
-                return Ok(kept);
-            }
-            if let Some(read) = tier.read(&key, self.client.config()).await {
-                return read;
-            }
+        if let Some(tier) = &self.two_tier
+            && let Some(read) = tier.read(&key, self.client.config()).await
+        {
+            return read;
         }
         match &self.coalescer {
             Some(coalescer) => coalescer.get(&self.client, key).await,
@@ -127,8 +134,11 @@ pub(crate) fn at(operation: &'static str) -> impl Fn(Error) -> Error {
 }
 
 /// Runs one operation, and says where its error happened.
-pub(crate) async fn run<T>(operation: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
-    work.await.map_err(at(operation))
+pub(crate) fn run<T>(
+    operation: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    work.map_err(at(operation))
 }
 
 /// A command on one key.

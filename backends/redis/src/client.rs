@@ -1,6 +1,8 @@
 //! Commands that end in time, and are sent again when that is harmless; the one way from the contracts to the driver.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -90,14 +92,18 @@ impl Link {
     async fn send(&self, request: Request<'_>, way: &Way) -> std::result::Result<Value, Failure> {
         match self {
             Self::Server(line) => {
-                let established = line.connection().await.map_err(Failure::Dial)?;
+                let established = match line.current() {
+                    Some(established) => established,
+                    None => Box::pin(line.connection()).await.map_err(Failure::Dial)?,
+                };
                 let mut connection = established.connection.clone();
                 let sent = match request {
                     Request::Command(command) => {
                         connection.send_packed_command(command).await.and_then(no_error)
                     }
                     Request::Pipeline(pipeline) => {
-                        replies(connection.send_packed_commands(pipeline, 0, pipeline.len()).await)
+                        let sending = connection.send_packed_commands(pipeline, 0, pipeline.len());
+                        replies(Box::pin(sending).await)
                     }
                 };
                 sent.map_err(|error| {
@@ -107,7 +113,9 @@ impl Link {
                     Failure::Driver(error)
                 })
             }
-            Self::Cluster(cluster) => cluster.send(request, way).await.map_err(Failure::Driver),
+            Self::Cluster(cluster) => Box::pin(cluster.send(request, way))
+                .await
+                .map_err(Failure::Driver),
         }
     }
 }
@@ -188,8 +196,16 @@ struct Inner {
     keys: Keys,
     notices: Arc<Notices>,
     queues: Arc<Queues>,
+    closed: Closed,
+}
+
+/// Whether a client was shut down, for itself and its scopes.
+#[derive(Debug, Clone, Default)]
+struct Closed {
+    /// Looked at by every operation; a token takes a lock for it.
+    is_closed: Arc<AtomicBool>,
     /// Cancelled by the shutdown: whoever waits is told, and tasks end.
-    closed: CancellationToken,
+    token: CancellationToken,
 }
 
 impl Client {
@@ -203,11 +219,11 @@ impl Client {
 
     /// A client on a connection that may serve others too.
     pub(crate) fn on(link: Arc<Link>, dialer: Arc<Dialer>, config: RedisConfig) -> Self {
-        let closed = CancellationToken::new();
+        let closed = Closed::default();
         Self {
             inner: Arc::new(Inner {
                 link,
-                notices: Arc::new(Notices::new(Arc::clone(&dialer), &closed)),
+                notices: Arc::new(Notices::new(Arc::clone(&dialer), &closed.token)),
                 queues: Arc::default(),
                 dialer,
                 keys: Keys::new(config.compat, &config.key_prefix),
@@ -257,11 +273,15 @@ impl Client {
 
     /// Cancelled when the client is shut down.
     pub(crate) fn closed(&self) -> &CancellationToken {
-        &self.inner.closed
+        &self.inner.closed.token
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.closed.is_closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.inner.closed.is_cancelled() {
+        if self.is_closed() {
             return Err(Error::closed("the client of Redis"));
         }
         Ok(())
@@ -313,47 +333,65 @@ impl Client {
 
     async fn bounded(&self, request: Request<'_>, way: Way, repeat: Repeat) -> Result<Value> {
         let timeout = self.inner.config.request_timeout;
-        match tokio::time::timeout(timeout, self.attempts(request, way, repeat)).await {
+        // Pinned where it is: a future that is handed on would have its place twice.
+        let attempts = pin!(self.attempts(request, way, repeat));
+        match tokio::time::timeout(timeout, attempts).await {
             Ok(reply) => reply,
             Err(_) => Err(timed_out(timeout)),
         }
     }
 
-    async fn attempts(&self, request: Request<'_>, mut way: Way, repeat: Repeat) -> Result<Value> {
+    /// The first attempt. What rarely happens stands in boxes of its own here and below: the future of every operation would else be
+    /// as large as all of it together.
+    async fn attempts(&self, request: Request<'_>, way: Way, repeat: Repeat) -> Result<Value> {
+        match self.inner.link.send(request, &way).await {
+            Ok(reply) => Ok(reply),
+            Err(failure) => Box::pin(self.further_attempts(failure, request, repeat)).await,
+        }
+    }
+
+    async fn further_attempts(
+        &self,
+        mut failure: Failure,
+        request: Request<'_>,
+        repeat: Repeat,
+    ) -> Result<Value> {
         let (mut failed, mut redirected, mut reply_lost) = (0, 0, false);
         loop {
-            let failure = match self.inner.link.send(request, &way).await {
+            let way = match failure.shown_way() {
+                Some(shown) if redirected < MOST_REDIRECTIONS => {
+                    redirected += 1;
+                    shown
+                }
+                _ => {
+                    let most = self.inner.config.retries + failure.settling();
+                    if !failure.may_be_repeated(repeat) || failed >= most {
+                        let passing = reply_lost && failure.may_pass();
+                        let error = failure.into_error(repeat);
+                        return Err(if passing {
+                            error::after_lost_reply(error)
+                        } else {
+                            error
+                        });
+                    }
+                    reply_lost |= failure.lost_reply();
+                    tokio::time::sleep(line::pause(&self.inner.config, failed)).await;
+                    failed += 1;
+                    Way::Usual
+                }
+            };
+            failure = match self.inner.link.send(request, &way).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            if let Some(shown) = failure.shown_way()
-                && redirected < MOST_REDIRECTIONS
-            {
-                redirected += 1;
-                way = shown;
-                continue;
-            }
-            if !failure.may_be_repeated(repeat) || failed >= self.inner.config.retries + failure.settling() {
-                let passing = reply_lost && failure.may_pass();
-                let error = failure.into_error(repeat);
-                return Err(if passing {
-                    error::after_lost_reply(error)
-                } else {
-                    error
-                });
-            }
-            reply_lost |= failure.lost_reply();
-            tokio::time::sleep(line::pause(&self.inner.config, failed)).await;
-            way = Way::Usual;
-            failed += 1;
         }
     }
 
     /// Ends the client; whether it was open.
     pub(crate) fn close(&self) -> bool {
-        let was_open = !self.inner.closed.is_cancelled();
-        self.inner.closed.cancel();
-        was_open
+        let was_closed = self.inner.closed.is_closed.swap(true, Ordering::Relaxed);
+        self.inner.closed.token.cancel();
+        !was_closed
     }
 }
 

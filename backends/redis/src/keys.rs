@@ -32,6 +32,11 @@ impl Keys {
         }
     }
 
+    /// What stands before every key.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     pub(crate) fn key(&self, key: &str) -> String {
         [&self.prefix, key].concat()
     }

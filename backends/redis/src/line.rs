@@ -59,13 +59,15 @@ impl Line {
         })
     }
 
+    /// The connection, if there is one.
+    pub(crate) fn current(&self) -> Option<Arc<Established>> {
+        self.current.load_full()
+    }
+
     /// The connection, made if there is none.
     pub(crate) async fn connection(self: &Arc<Self>) -> Result<Arc<Established>, Error> {
-        if let Some(current) = self.current.load_full() {
-            return Ok(current);
-        }
         let mut attempts = self.attempts.lock().await;
-        if let Some(current) = self.current.load_full() {
+        if let Some(current) = self.current() {
             return Ok(current);
         }
         if let Some((until, failure)) = &attempts.last

@@ -1,5 +1,8 @@
 //! Strings.
 
+use std::future::ready;
+use std::pin::Pin;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use infra_core::cache::{CompareAndSet, Expected, KeyValue};
@@ -30,8 +33,20 @@ static COMPARE_AND_DELETE: Script = Script::new(
 
 #[async_trait]
 impl KeyValue for RedisCache {
-    async fn get(&self, key: &str) -> Result<Option<Bytes>> {
-        run("get", async { self.string(self.key(key)?).await }).await
+    // Written out, so that a value that is near does not pay for a future that could ask the server.
+    fn get<'s, 'k, 'f>(
+        &'s self,
+        key: &'k str,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<Bytes>>> + Send + 'f>>
+    where
+        's: 'f,
+        'k: 'f,
+        Self: 'f,
+    {
+        match self.near(key) {
+            Some(kept) => Box::pin(ready(Ok(kept))),
+            None => Box::pin(run("get", async { self.string(self.key(key)?).await })),
+        }
     }
 
     /// On a cluster there is one command for each key, at the same time.

@@ -4,11 +4,12 @@
 //! and these notices come in one order, the reply to a `PING` proves that whatever changed before it was sent has been told: what
 //! is kept is served for so long after the last such proof, and no longer.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -19,7 +20,6 @@ use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
 use redis::{PushInfo, PushKind, Value};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::unexpected;
@@ -161,9 +161,18 @@ impl TwoTier {
         }
     }
 
-    /// What is kept of a key of the server, if it may be served.
-    pub(crate) fn get(&self, key: &str) -> Option<Option<Bytes>> {
-        let kept = self.shared.kept.get(key)?;
+    /// What is kept of the key of the server that begins with `prefix`, if it may be served.
+    pub(crate) fn get(&self, prefix: &str, key: &str) -> Option<Option<Bytes>> {
+        thread_local! {
+            /// Where keys are put together, so that a hit allocates nothing for it.
+            static WHOLE: RefCell<String> = const { RefCell::new(String::new()) };
+        }
+        let kept = WHOLE.with_borrow_mut(|whole| {
+            whole.clear();
+            whole.push_str(prefix);
+            whole.push_str(key);
+            self.shared.kept.get(whole.as_str())
+        })?;
         let now = Instant::now();
         let is_proven = self.shared.nanoseconds(now) < self.shared.proven_until.load(Ordering::Acquire);
         let is_live = kept.until.is_none_or(|until| now < until);
