@@ -1,7 +1,6 @@
 //! What a read allocates, the driver's task included: on a runtime of one thread, where all of it can be counted.
 
 use infra_core::Ttl;
-use infra_core::cache::KeyValue;
 use infra_redis::redis::AsyncCommands;
 
 use crate::Clients;

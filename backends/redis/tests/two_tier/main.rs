@@ -46,7 +46,7 @@ impl Pair {
         let near = direct
             .clone()
             .with_hosts([host], infra_redis::Topology::Single)
-            .with_request_timeout(Duration::from_millis(200))
+            .with_request_timeout(Duration::from_secs(1))
             .with_two_tier(TwoTierConfig::new().with_max_staleness(STALENESS));
         Self {
             proxy,
@@ -243,10 +243,9 @@ async fn readers_never_see_an_older_value_after_the_bound() {
         tokio::spawn(async move {
             loop {
                 let asked = Instant::now();
-                let found: usize = std::str::from_utf8(&near.get("a").await.unwrap().unwrap())
-                    .unwrap()
-                    .parse()
-                    .unwrap();
+                // On a busy machine an answer may be late; it is none that is too old.
+                let Ok(found) = near.get("a").await else { continue };
+                let found: usize = std::str::from_utf8(&found.unwrap()).unwrap().parse().unwrap();
                 // When the next one was written, this one began to be old.
                 let next = written.lock().unwrap().get(found + 1).copied();
                 assert!(
