@@ -41,6 +41,7 @@ impl Scripts for RedisCache {
             if self.client.config().is_cluster() {
                 check_one_slot(keys.iter().copied())?;
             }
+            let _changing: Vec<_> = keys.iter().map(|key| self.changing(key)).collect();
             let mut invocation = Invocation::of(&BATCH, &keys);
             write_batch(&mut invocation, &batch)?;
             let reply = self.client.invoke(&invocation, repeat_of(&batch)).await;

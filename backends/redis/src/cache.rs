@@ -11,6 +11,7 @@ use infra_core::{Backend, Error, Result, Ttl};
 use redis::Cmd;
 
 use crate::BACKEND;
+use crate::bloom::Module;
 use crate::client::{Client, Repeat};
 use crate::coalesce::Coalescer;
 use crate::config::RedisConfig;
@@ -31,6 +32,8 @@ pub struct RedisCache {
     capabilities: Arc<Capabilities>,
     two_tier: Option<Arc<TwoTier>>,
     coalescer: Option<Arc<Coalescer>>,
+    /// Of bloom filters.
+    pub(crate) module: Arc<Module>,
 }
 
 impl RedisCache {
@@ -55,6 +58,7 @@ impl RedisCache {
             capabilities: Arc::new(config.capabilities()),
             coalescer: config.coalesce_reads.then(Arc::default),
             two_tier,
+            module: Arc::default(),
             client,
         }
     }

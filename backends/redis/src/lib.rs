@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batches;
+mod bloom;
 mod cache;
 mod client;
 mod coalesce;

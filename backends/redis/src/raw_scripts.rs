@@ -58,6 +58,7 @@ impl RedisCache {
         for argument in arguments {
             self.limits().check_value("argument", argument.len())?;
         }
+        let _changing: Vec<_> = keys.iter().map(|key| self.changing(key)).collect();
         let mut invocation = Invocation::by(&script.source, &hash_of(script), &keys);
         for argument in arguments {
             invocation.arg(&argument[..]);

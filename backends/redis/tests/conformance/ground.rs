@@ -183,12 +183,17 @@ macro_rules! constructors {
             use std::sync::Arc;
 
             use infra_core::Result;
-            use infra_core::cache::{Hashes, KeyValue, Scripts, Sets, SortedSets};
+            use infra_core::cache::{Bloom, Hashes, KeyValue, Scripts, Sets, SortedSets};
             use infra_core::config::Compat;
             use infra_core::coordination::Locks;
             use infra_core::once::OnceStore;
             use infra_redis::RedisConfig;
             use infra_testkit::conformance::{Fixture, Setup};
+
+            pub(crate) async fn bloom(setup: Setup) -> Result<Fixture<dyn Bloom>> {
+                let cache = super::cache(setup, $server).await?;
+                Ok(cache.map(|client| client as Arc<dyn Bloom>))
+            }
 
             pub(crate) async fn key_values(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
                 let cache = super::cache(setup, $server).await?;

@@ -9,8 +9,9 @@ mod on_the_server {
     mod single {
         use infra_testkit::conformance;
 
-        use crate::ground::single::{hashes, key_values, locks, once, scripts, sets, sorted_sets};
+        use crate::ground::single::{bloom, hashes, key_values, locks, once, scripts, sets, sorted_sets};
 
+        conformance::bloom!(bloom, bare_and_standard_stack);
         conformance::elections!(locks);
         conformance::hashes!(hashes, bare_and_standard_stack);
         conformance::key_values!(key_values, bare_and_standard_stack);
@@ -46,8 +47,9 @@ mod on_the_server {
     mod cluster {
         use infra_testkit::conformance;
 
-        use crate::ground::cluster::{hashes, key_values, locks, once, scripts, sets, sorted_sets};
+        use crate::ground::cluster::{bloom, hashes, key_values, locks, once, scripts, sets, sorted_sets};
 
+        conformance::bloom!(bloom);
         conformance::elections!(locks);
         conformance::hashes!(hashes);
         conformance::key_values!(key_values);

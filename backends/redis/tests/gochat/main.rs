@@ -6,4 +6,7 @@
     reason = "helper functions of tests fail like tests"
 )]
 
+mod beside;
+mod bloom;
 mod locks;
+mod strings;
