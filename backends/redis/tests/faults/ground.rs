@@ -72,26 +72,39 @@ impl Own {
         }
     }
 
-    /// It is killed, and started again with its data.
-    pub(crate) fn kill(&self) -> Fault {
-        let (control, again) = (self.set.control(self.name), self.set.control(self.name));
+    /// A node, counted from 1, is killed, and started again with its data.
+    pub(crate) fn kill(&self, node: usize) -> Fault {
+        let (control, again) = (self.control(node), self.control(node));
         Fault::new(
-            "the server is killed",
+            format!("node {node} is killed"),
             OUTAGE,
             move || act(&control, |control| async move { control.kill().await }),
             move || act(&again, |control| async move { control.start().await }),
         )
     }
 
-    /// It is frozen for so long: its connections stay open and nothing answers.
-    pub(crate) fn freeze(&self, lasts: Duration) -> Fault {
-        let (control, again) = (self.set.control(self.name), self.set.control(self.name));
+    /// A node, counted from 1, is frozen for so long: its connections stay open and nothing answers.
+    pub(crate) fn freeze(&self, node: usize, lasts: Duration) -> Fault {
+        let (control, again) = (self.control(node), self.control(node));
         Fault::new(
-            "the server is frozen",
+            format!("node {node} is frozen for {lasts:?}"),
             lasts,
             move || act(&control, |control| async move { control.pause().await }),
             move || act(&again, |control| async move { control.resume().await }),
         )
+    }
+
+    /// The whole server is killed and comes back without its data.
+    pub(crate) async fn forget(&self) {
+        self.set.control(self.name).reset().await.unwrap();
+    }
+
+    fn control(&self, node: usize) -> servers::Control {
+        if self.config.hosts.len() == 1 {
+            self.set.control(self.name)
+        } else {
+            self.set.control(&format!("{}/{node}", self.name))
+        }
     }
 }
 
