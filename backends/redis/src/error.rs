@@ -114,6 +114,11 @@ const UNAUTHENTICATED: (ErrorKind, &str) = (
     "Redis refused the credentials, or wants some; correct the user and password of the URL",
 );
 
+const NOT_PERMITTED: (ErrorKind, &str) = (
+    ErrorKind::PermissionDenied,
+    "the user may not do this to this key; correct the access control list of Redis",
+);
+
 fn of_server(kind: Server, detail: &str) -> (ErrorKind, &'static str) {
     match kind {
         Server::BusyLoading => (ErrorKind::Unavailable, "Redis is loading its data"),
@@ -137,10 +142,7 @@ fn of_server(kind: Server, detail: &str) -> (ErrorKind, &'static str) {
             ErrorKind::InvalidArgument,
             "the keys lie in different slots of the cluster; give them one hash tag, as in {42}:a and {42}:b",
         ),
-        Server::NoPerm => (
-            ErrorKind::PermissionDenied,
-            "the user may not do this to this key; correct the access control list of Redis",
-        ),
+        Server::NoPerm => NOT_PERMITTED,
         Server::ExecAbort => (ErrorKind::Conflict, "the transaction was refused"),
         Server::ResponseError => of_words(detail),
         _ => (ErrorKind::Internal, "Redis failed"),
@@ -150,6 +152,16 @@ fn of_server(kind: Server, detail: &str) -> (ErrorKind, &'static str) {
 /// Errors with the code `ERR` differ in their words alone.
 fn of_words(detail: &str) -> (ErrorKind, &'static str) {
     let says = |words: &str| detail.contains(words);
+    // What a command raises in the middle of a script comes without its code: of rights always, of the rest before Redis 7.
+    if says("user executing the script can't") {
+        return NOT_PERMITTED;
+    }
+    if let Some(code) = ["WRONGTYPE", "OOM"]
+        .into_iter()
+        .find(|code| says("@user_script") && says(&format!(": {code} ")))
+    {
+        return of_code(code, "");
+    }
     if says("not an integer") || says("is not a number") {
         return (
             ErrorKind::Conflict,
@@ -224,5 +236,32 @@ pub(crate) fn retry_of(error: Error, pause: std::time::Duration) -> Error {
         error.with_retry(Retry::After(pause))
     } else {
         error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_raises_in_a_script_has_its_kind() {
+        for (words, kind) in [
+            (
+                "The user executing the script can't run this command or subcommand script: f, on @user_script:3.",
+                ErrorKind::PermissionDenied,
+            ),
+            (
+                "Error running script (call to f_1): @user_script:1: WRONGTYPE Operation against a key holding the wrong kind",
+                ErrorKind::Conflict,
+            ),
+            (
+                "Error running script (call to f_1): @user_script:1: OOM command not allowed",
+                ErrorKind::ResourceExhausted,
+            ),
+            ("a WRONGTYPE in the words of a script", ErrorKind::Internal),
+        ] {
+            let driver = redis::make_extension_error("ERR".to_owned(), Some(words.to_owned()));
+            assert_eq!(of(driver, true).kind(), kind, "{words}");
+        }
     }
 }
