@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 mod beside_memory;
+mod permissions;
 mod raw;
 
 use infra_core::assembly::BackendOptions;
@@ -22,11 +23,15 @@ pub(crate) async fn cache(server: &str) -> Option<RedisCache> {
 
 /// A client whose keys begin so.
 pub(crate) async fn cache_below(server: &str, prefix: String) -> Option<RedisCache> {
-    let url = BackendUrl::parse(&servers::require(server)?).expect("a URL");
+    Some(cache_at(&servers::require(server)?, prefix).await)
+}
+
+pub(crate) async fn cache_at(url: &str, prefix: String) -> RedisCache {
     let mut config = RedisConfig::development();
+    let url = BackendUrl::parse(url).expect("a URL");
     config.take_url(&url).expect("a URL of Redis");
     let connected = RedisCache::connect(config.with_key_prefix(prefix)).await;
-    Some(connected.expect("connected"))
+    connected.expect("connected")
 }
 
 pub(crate) fn batch(operations: impl IntoIterator<Item = Operation>) -> Batch {
