@@ -8,11 +8,11 @@ mod raw;
 
 use infra_core::assembly::BackendOptions;
 use infra_core::cache::{
-    Batch, BatchOutcome, Hashes, KeyValue, Keys, Operation, OperationResult, Scripts, Sets,
+    Batch, BatchOutcome, Hashes, KeyValue, Keys, Operation, OperationResult, Script, Scripts, Sets,
 };
 use infra_core::config::BackendUrl;
 use infra_core::{ErrorKind, Ttl};
-use infra_redis::{RedisCache, RedisConfig};
+use infra_redis::{RedisCache, RedisConfig, TwoTierConfig};
 use infra_testkit::{servers, unique};
 
 /// A client of this server with keys of its own; nothing where the server is missing.
@@ -167,5 +167,28 @@ async fn a_batch_survives_that_the_server_forgets_all_scripts() {
             .exec_async(&mut connection)
             .await
             .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_values_reads_what_its_own_batches_and_scripts_wrote() {
+    let Some(url) = servers::require("redis") else {
+        return;
+    };
+    let mut config = RedisConfig::development().with_two_tier(TwoTierConfig::new());
+    config.take_url(&BackendUrl::parse(&url).unwrap()).unwrap();
+    let cache = RedisCache::connect(config.with_key_prefix(unique("kept")))
+        .await
+        .unwrap();
+    for round in 0..50 {
+        let (batched, scripted) = (format!("batch {round}"), format!("script {round}"));
+        cache.atomically(batch([set("k", &batched)])).await.unwrap();
+        assert_eq!(cache.get("k").await.unwrap().unwrap(), batched);
+        let script = Script::new("return redis.call('SET', KEYS[1], ARGV[1])");
+        cache
+            .run_script(&script, &["k"], &[scripted.clone().into()])
+            .await
+            .unwrap();
+        assert_eq!(cache.get("k").await.unwrap().unwrap(), scripted);
     }
 }
