@@ -34,13 +34,13 @@ static ACQUIRE: Script = Script::new(concat!(
      return {1, fence}"
 ));
 
-/// Whether it was still ours.
+/// Whether it was still ours. Expires first, which a server without memory does: after that it takes the rest.
 static RENEW: Script = Script::new(concat!(
     lua_clock!(),
     "local known = redis.call('HMGET', KEYS[1], 'owner', 'until')
      if known[1] ~= ARGV[1] or (tonumber(known[2]) or 0) <= now then return 0 end
-     redis.call('HSET', KEYS[1], 'until', text(now + ARGV[2] * 1000))
      redis.call('PEXPIRE', KEYS[1], text(ARGV[2] + ARGV[3]))
+     redis.call('HSET', KEYS[1], 'until', text(now + ARGV[2] * 1000))
      return 1"
 ));
 

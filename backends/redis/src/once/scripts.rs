@@ -1,7 +1,8 @@
 //! How an operation stands on the server, and the scripts that change it.
 //!
 //! One hash for each key: `owner` and `print` (the fingerprint's digest) of whoever has or had it, `until` while it is claimed,
-//! `result` once it is done, `fence`. With its result the hash ends by its time; without one it is kept a while for the fence.
+//! `result` once it is done, `fence`. What an owner asks for begins with what a server without memory does too: after that it takes the
+//! rest, so that only new claims are refused. With its result the hash ends by its time; without one it is kept a while for the fence.
 
 use crate::fence::{lua_clock, lua_fence, lua_tell};
 use crate::script::Script;
@@ -33,8 +34,8 @@ pub(super) static RENEW: Script = Script::new(concat!(
     lua_clock!(),
     "local known = redis.call('HMGET', KEYS[1], 'owner', 'until')
      if known[1] ~= ARGV[1] or (tonumber(known[2]) or 0) <= now then return 0 end
-     redis.call('HSET', KEYS[1], 'until', text(now + ARGV[2] * 1000))
      redis.call('PEXPIRE', KEYS[1], text(ARGV[2] + ARGV[3]))
+     redis.call('HSET', KEYS[1], 'until', text(now + ARGV[2] * 1000))
      return 1"
 ));
 
@@ -46,8 +47,8 @@ pub(super) static COMPLETE: Script = Script::new(concat!(
      if known[1] ~= ARGV[1] then return 0 end
      if not known[2] then return redis.call('HEXISTS', KEYS[1], 'result') end
      if tonumber(known[2]) <= now then return 0 end
-     redis.call('HSET', KEYS[1], 'result', ARGV[2])
      redis.call('HDEL', KEYS[1], 'until')
+     redis.call('HSET', KEYS[1], 'result', ARGV[2])
      redis.call('PEXPIRE', KEYS[1], ARGV[3])
      tell(KEYS[1])
      return 1"

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use infra_core::assembly::BackendOptions;
 use infra_core::config::{BackendUrl, Host};
+use infra_redis::redis::{self, Client, Value};
 use infra_redis::{RedisCache, RedisConfig};
 use infra_testkit::campaigns::Fault;
 use infra_testkit::servers::{self, Set, Up};
@@ -23,7 +24,7 @@ pub(crate) fn config(url: &str) -> RedisConfig {
 /// A server of the test's own, ended with it.
 pub(crate) struct Own {
     set: Set,
-    config: RedisConfig,
+    pub(crate) config: RedisConfig,
     name: &'static str,
     _folder: tempfile::TempDir,
 }
@@ -92,6 +93,15 @@ impl Own {
             move || act(&control, |control| async move { control.pause().await }),
             move || act(&again, |control| async move { control.resume().await }),
         )
+    }
+
+    /// How much memory the server may use, in bytes; 0 for any.
+    pub(crate) async fn limit_memory(&self, bytes: u64) {
+        let client = Client::open(format!("redis://{}", self.config.hosts[0])).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(bytes);
+        let _: Value = set.query_async(&mut connection).await.unwrap();
     }
 
     /// The whole server is killed and comes back without its data.
