@@ -18,6 +18,7 @@ mod line;
 mod locks;
 mod notices;
 mod once;
+mod rate_limit;
 mod raw_scripts;
 mod register;
 mod reply;
@@ -32,6 +33,7 @@ mod two_tier;
 pub use cache::RedisCache;
 pub use config::{RedisConfig, Topology};
 pub use once::RedisOnceStore;
+pub use rate_limit::RedisRateLimitStore;
 pub use redis;
 pub use two_tier::TwoTierConfig;
 

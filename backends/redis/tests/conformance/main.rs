@@ -2,6 +2,7 @@
 
 mod ground;
 mod locks;
+mod rate_limits;
 
 /// What waits for the clock of a server: the tests of this module are played many at once.
 mod on_the_server {

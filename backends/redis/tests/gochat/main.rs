@@ -9,4 +9,5 @@
 mod beside;
 mod bloom;
 mod locks;
+mod rate_limit;
 mod strings;
