@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::LeaseConfig;
 use super::rule::{Mode, Rule};
 use crate::config::{Compat, Problems, Validate, humane};
 
@@ -54,6 +55,8 @@ pub struct RateLimitConfig {
     /// How long the shared store may take for one decision.
     #[serde(with = "humane")]
     pub store_timeout: Duration,
+    /// Takes tokens from the shared store in lots, as [`TokenLeases`](super::TokenLeases) does, at the cost that it states. Default: no.
+    pub lease: Option<LeaseConfig>,
     /// How many local buckets that are not full there may be. Default 100,000.
     pub max_buckets: usize,
     /// Whose key format is used: our own, in which no two names share a bucket, or that of GoChat,
@@ -82,6 +85,7 @@ impl RateLimitConfig {
             unknown_rule: UnknownRule::Deny,
             on_failure: OnFailure::LocalFallback,
             store_timeout: Duration::from_millis(500),
+            lease: None,
             max_buckets: 100_000,
             compat: Compat::Native,
         }
@@ -152,6 +156,13 @@ impl RateLimitConfig {
         self
     }
 
+    /// The same, taking tokens from the shared store in lots.
+    #[must_use]
+    pub fn with_lease(mut self, lease: LeaseConfig) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// The same with another number of local buckets.
     #[must_use]
     pub fn with_max_buckets(mut self, buckets: usize) -> Self {
@@ -177,6 +188,7 @@ impl Validate for RateLimitConfig {
             "must end with a slash",
         );
         problems.ensure(!self.store_timeout.is_zero(), "store_timeout", "must not be zero");
+        problems.within("lease", |problems| self.lease.validate(problems));
         problems.ensure(self.max_buckets > 0, "max_buckets", "must be at least 1");
         problems.within("rules", |problems| self.rules.validate(problems));
     }

@@ -14,6 +14,7 @@ use super::contract::{Check, RateLimitStore, RateLimiter};
 use super::decide::{Compiled, Plan, Shared};
 use super::decision::{Basis, Decision};
 use super::key::KeyWriter;
+use super::lease::TokenLeases;
 use super::local::LocalBuckets;
 use super::quota::Quota;
 use super::rule::{Mode, Rule, RuleFile, flatten};
@@ -96,7 +97,14 @@ impl Limiter {
             )
             .at(COMPONENT, "local", "new"));
         }
-        let LimiterDependencies { store, meter } = dependencies;
+        let LimiterDependencies { mut store, meter } = dependencies;
+        if let (Some(shared), Some(lease)) = (&store, config.lease) {
+            store = Some(Arc::new(TokenLeases::new(
+                Arc::clone(shared),
+                lease,
+                config.max_buckets,
+            )?));
+        }
         let limits = Limits::DEFAULT;
         let limiter = Self {
             shared: Arc::new(Shared {

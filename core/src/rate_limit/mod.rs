@@ -30,8 +30,10 @@ mod decision;
 #[cfg(all(test, interleave))]
 mod interleavings;
 mod key;
+mod lease;
 mod limiter;
 mod local;
+mod purse;
 mod quota;
 mod rule;
 
@@ -41,6 +43,7 @@ mod tests;
 pub use config::{OnFailure, RateLimitConfig, UnknownRule};
 pub use contract::{Check, RateLimitStore, RateLimiter, RateLimiterExt, Take};
 pub use decision::{Basis, Decision};
+pub use lease::{LeaseConfig, TokenLeases};
 pub use limiter::{Limiter, LimiterDependencies};
 pub use local::LocalBuckets;
 pub use quota::Quota;
