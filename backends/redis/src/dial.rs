@@ -1,6 +1,7 @@
 //! How a connection is made: to one server, or to the master that sentinels name.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use infra_core::{Error, ErrorKind, Result};
 use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::cluster::{ClusterClient, NodeAddress};
 use redis::cluster_async::ClusterConnection;
+use redis::io::AsyncDNSResolver;
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion,
-    RedisConnectionInfo, RedisError, TlsCertificates, TlsMode,
+    RedisConnectionInfo, RedisError, RedisFuture, TlsCertificates, TlsMode,
 };
 
 use crate::config::{PORT, RedisConfig, SENTINEL_PORT, Topology};
@@ -59,7 +61,7 @@ impl Dialer {
         &self,
         pushes: Arc<dyn AsyncPushSender>,
     ) -> std::result::Result<MultiplexedConnection, RedisError> {
-        let client = match &self.config.topology {
+        let host = match &self.config.topology {
             Topology::Sentinel { master } => self.master(master).await?,
             Topology::Single | Topology::Cluster => self.any().await?,
         };
@@ -69,34 +71,34 @@ impl Dialer {
             .set_response_timeout(None)
             .set_pipeline_buffer_size(WRITE_QUEUE)
             .set_push_sender(pushes);
-        client
-            .get_multiplexed_async_connection_with_config(&options)
+        self.client(self.address(&host, PORT))?
+            .get_multiplexed_async_connection_with_config(&self.resolving(options, &host))
             .await
     }
 
-    /// A client of the first host that takes connections.
-    async fn any(&self) -> std::result::Result<Client, RedisError> {
+    /// The first host that takes connections.
+    async fn any(&self) -> std::result::Result<Host, RedisError> {
         if let [only] = self.config.hosts.as_slice() {
-            return self.client(self.address(only, PORT));
+            return Ok(only.clone());
         }
         let mut last = RedisError::from((redis::ErrorKind::InvalidClientConfig, "no host"));
         for host in &self.config.hosts {
             let reached =
                 tokio::net::TcpStream::connect((host.name.as_str(), host.port.unwrap_or(PORT))).await;
             match reached {
-                Ok(_) => return self.client(self.address(host, PORT)),
+                Ok(_) => return Ok(host.clone()),
                 Err(error) => last = error.into(),
             }
         }
         Err(last)
     }
 
-    /// A client of the master that the first sentinel to answer names.
-    async fn master(&self, name: &str) -> std::result::Result<Client, RedisError> {
+    /// The master that the first sentinel to answer names.
+    async fn master(&self, name: &str) -> std::result::Result<Host, RedisError> {
         let mut last = RedisError::from((redis::ErrorKind::EmptySentinelList, "no sentinel"));
         for host in &self.config.hosts {
             match self.ask_sentinel(host, name).await {
-                Ok(master) => return self.client(self.address(&master, PORT)),
+                Ok(master) => return Ok(master),
                 Err(error) => last = error,
             }
         }
@@ -112,7 +114,7 @@ impl Dialer {
         let info = self.address(host, SENTINEL_PORT).into_connection_info()?;
         let client = self.client_of(info)?;
         let mut sentinel = client
-            .get_multiplexed_async_connection_with_config(&options)
+            .get_multiplexed_async_connection_with_config(&self.resolving(options, host))
             .await?;
         let answer: Option<(String, u16)> = redis::cmd("SENTINEL")
             .arg("GET-MASTER-ADDR-BY-NAME")
@@ -128,8 +130,10 @@ impl Dialer {
         Ok(Host::new(address, Some(port)))
     }
 
+    /// Where to connect, under the name that the server's certificate must bear.
     fn address(&self, host: &Host, port: u16) -> ConnectionAddr {
-        let (name, port) = (host.name.clone(), host.port.unwrap_or(port));
+        let name = self.server_name().unwrap_or(&host.name).to_owned();
+        let port = host.port.unwrap_or(port);
         match self.certificates {
             None => ConnectionAddr::Tcp(name, port),
             Some(_) => ConnectionAddr::TcpTls {
@@ -138,6 +142,18 @@ impl Dialer {
                 insecure: false,
                 tls_params: None,
             },
+        }
+    }
+
+    fn server_name(&self) -> Option<&str> {
+        self.config.tls.as_ref()?.server_name.as_deref()
+    }
+
+    /// The driver knows one name for a server: it is told the certificate's, and finds this host under it.
+    fn resolving(&self, options: AsyncConnectionConfig, host: &Host) -> AsyncConnectionConfig {
+        match self.server_name() {
+            None => options,
+            Some(_) => options.set_dns_resolver(Elsewhere(host.name.clone())),
         }
     }
 
@@ -223,6 +239,23 @@ impl std::fmt::Debug for Dialer {
         f.debug_struct("Dialer")
             .field("config", &self.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Every name leads to this host.
+struct Elsewhere(String);
+
+impl AsyncDNSResolver for Elsewhere {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _: &'b str,
+        port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((self.0.as_str(), port)).await?;
+            let addresses: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(found);
+            Ok(addresses)
+        })
     }
 }
 

@@ -68,7 +68,7 @@ fn meaning(problem: &TlsError) -> (ErrorKind, &'static str) {
             | rustls::CertificateError::NotValidForNameContext { .. },
         ) => (
             ErrorKind::Unauthenticated,
-            "the certificate of the server of Redis is for another name than the URL's; connect by that name",
+            "the certificate of the server of Redis is for another name than the URL's; set `tls.server_name` to one that it bears, or connect by that",
         ),
         TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented => (
             ErrorKind::Unauthenticated,
