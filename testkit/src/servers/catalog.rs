@@ -1,9 +1,12 @@
 //! The names of the servers, and of the environment variables that hold their URLs.
 
 /// Every server that the command knows, by the name that it has on the command line.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 16] = [
     "redis",
     "redis-cluster",
+    "redis-replicas",
+    "redis-sentinel",
+    "redis-secure",
     "etcd",
     "etcd-cluster",
     "etcd-secure",

@@ -13,11 +13,19 @@ use super::state::{Launch, Server, State};
 const COMPOSE: &str = include_str!("../../../compose.yaml");
 
 /// The environment variables of each server as `compose.yaml` publishes it.
-const VARIABLES: [(&str, &str); 14] = [
+const VARIABLES: [(&str, &str); 16] = [
     ("INFRA_REDIS_URL", "redis://127.0.0.1:16379"),
     (
         "INFRA_REDIS_CLUSTER_URL",
         "redis://127.0.0.1:17001,127.0.0.1:17002,127.0.0.1:17003",
+    ),
+    (
+        "INFRA_REDIS_REPLICAS_URL",
+        "redis://127.0.0.1:17011,127.0.0.1:17012,127.0.0.1:17013,127.0.0.1:17014,127.0.0.1:17015,127.0.0.1:17016",
+    ),
+    (
+        "INFRA_REDIS_SENTINEL_URL",
+        "redis://127.0.0.1:17021,127.0.0.1:17022,127.0.0.1:17023?sentinel=mymaster",
     ),
     ("INFRA_ETCD_URL", "etcd://127.0.0.1:12379"),
     (
@@ -46,7 +54,11 @@ const VARIABLES: [(&str, &str); 14] = [
 ];
 
 /// The ports of the servers that speak TLS, as `compose.yaml` publishes them and their recipes count them.
-const SECURE: [(&str, [u16; 2]); 2] = [("etcd-secure", [12479, 12480]), ("consul-secure", [18501, 18502])];
+const SECURE: [(&str, [u16; 2]); 3] = [
+    ("redis-secure", [16479, 16480]),
+    ("etcd-secure", [12479, 12480]),
+    ("consul-secure", [18501, 18502]),
+];
 
 /// The place of a server that speaks TLS: its recipe finishes it and knows its variables, as without Docker.
 fn secure_place(name: &str, folder: &Path) -> Option<Place> {

@@ -186,7 +186,7 @@ mod tests {
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let problem = find_recipe("memcached").err().expect("unknown").to_string();
         assert!(
-            problem.contains("memcached") && problem.contains("redis-cluster, etcd"),
+            problem.contains("memcached") && problem.contains("redis-secure, etcd"),
             "{problem}"
         );
     }

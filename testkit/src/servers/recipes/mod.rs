@@ -19,13 +19,18 @@ mod otlp;
 mod postgres;
 mod rabbitmq;
 mod redis;
+mod redis_secure;
+mod redis_sentinel;
 
 use super::recipe::Recipe;
 
 /// Every recipe, in the order of [`NAMES`](super::NAMES).
-pub(super) const ALL: [&dyn Recipe; 13] = [
+pub(super) const ALL: [&dyn Recipe; 16] = [
     &redis::SINGLE,
     &redis::CLUSTER,
+    &redis::REPLICAS,
+    &redis_sentinel::RedisSentinel,
+    &redis_secure::RedisSecure,
     &etcd::SINGLE,
     &etcd::CLUSTER,
     &etcd_secure::EtcdSecure,

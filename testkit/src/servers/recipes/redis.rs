@@ -1,8 +1,9 @@
-//! Redis: one server, and a cluster of three masters.
+//! Redis: one server, a cluster of three masters, and one of three masters with a replica each.
 //!
 //! From the system's packages (7.0 in Debian 12), answering in 50 ms with 12 MB. Everything is appended to a file before it is
 //! answered, so a killed server comes back with its data. `DEBUG` is allowed from this machine, for fault tests. The cluster
-//! finds a dead node after 2 s; it has no replicas, so the keys of a dead node are gone until it is back.
+//! finds a dead node after 2 s; without replicas, the keys of a dead node are gone until it is back. TLS and users are off;
+//! `redis_secure` has them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,15 +19,24 @@ use crate::servers::variable;
 pub(in crate::servers) const SINGLE: Redis = Redis {
     name: "redis",
     nodes: 1,
+    replicas: 0,
 };
 pub(in crate::servers) const CLUSTER: Redis = Redis {
     name: "redis-cluster",
     nodes: 3,
+    replicas: 0,
+};
+pub(in crate::servers) const REPLICAS: Redis = Redis {
+    name: "redis-replicas",
+    nodes: 6,
+    replicas: 1,
 };
 
 pub(in crate::servers) struct Redis {
     name: &'static str,
     nodes: usize,
+    /// Of each master.
+    replicas: usize,
 }
 
 impl Redis {
@@ -41,10 +51,7 @@ impl Recipe for Redis {
     }
 
     fn source(&self) -> Source {
-        Source::Packages {
-            programs: &["redis-server", "redis-cli"],
-            packages: &["redis-server", "redis-tools"],
-        }
+        packages()
     }
 
     fn nodes(&self) -> usize {
@@ -66,6 +73,7 @@ impl Recipe for Redis {
         arguments.extend(["--enable-debug-command", "local"]);
         if self.is_cluster() {
             arguments.extend(["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]);
+            arguments.extend(["--repl-diskless-sync-delay", "0"]);
         }
         Ok(vec![Launch::new(find("redis-server")?, arguments)])
     }
@@ -78,13 +86,15 @@ impl Recipe for Redis {
         if !self.is_cluster() || places.iter().all(is_in_order) {
             return Ok(());
         }
+        let all = format!("cluster_known_nodes:{}\r", self.nodes);
         let known = |place: &Place| {
-            probe::redis(place.ports[0], "CLUSTER INFO")
-                .is_ok_and(|info| info.contains("cluster_known_nodes:3"))
+            probe::redis(place.ports[0], "CLUSTER INFO").is_ok_and(|info| info.contains(&all))
         };
         if !places.iter().all(known) {
             let mut arguments = vec!["--cluster".to_owned(), "create".to_owned()];
             arguments.extend(places.iter().map(|place| place.address(0)));
+            arguments.push("--cluster-replicas".to_owned());
+            arguments.push(self.replicas.to_string());
             arguments.push("--cluster-yes".to_owned());
             places[0].run(Launch::new(find("redis-cli")?, arguments), "")?;
         }
@@ -102,6 +112,21 @@ impl Recipe for Redis {
     }
 }
 
+/// Where the programs come from.
+pub(super) fn packages() -> Source {
+    Source::Packages {
+        programs: &["redis-server", "redis-cli"],
+        packages: &["redis-server", "redis-tools"],
+    }
+}
+
 fn is_in_order(place: &Place) -> bool {
     probe::redis(place.ports[0], "CLUSTER INFO").is_ok_and(|info| info.contains("cluster_state:ok"))
+        && follows(place)
+}
+
+/// Whether this has what its master has, if it has one.
+pub(super) fn follows(place: &Place) -> bool {
+    probe::redis(place.ports[0], "INFO replication")
+        .is_ok_and(|info| !info.contains("master_link_status:down"))
 }
