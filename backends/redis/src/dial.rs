@@ -52,7 +52,7 @@ impl Dialer {
         let failed = match dialed {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(source)) => error::of(source, true),
-            Err(_) => no_connection_within(timeout),
+            Err(_) => self.no_connection_within(timeout),
         };
         Err(self.connecting(failed))
     }
@@ -185,9 +185,20 @@ impl Dialer {
         let timeout = config.connect_timeout;
         let connected = match tokio::time::timeout(timeout, connecting).await {
             Ok(connected) => connected.map_err(|source| error::of(source, true)),
-            Err(_) => Err(no_connection_within(timeout)),
+            Err(_) => Err(self.no_connection_within(timeout)),
         };
         connected.map_err(|error| self.connecting(error))
+    }
+
+    fn no_connection_within(&self, timeout: Duration) -> Error {
+        let mut message = format!("no connection within {timeout:?} (`connect_timeout`)");
+        if self.certificates.is_some() {
+            // A Redis without TLS takes a handshake for the beginning of a long command, and waits for the rest.
+            message.push_str(
+                "; if something is there, it may not speak TLS on this port. Nothing was sent without TLS",
+            );
+        }
+        Error::new(ErrorKind::Timeout, message).without_effect()
     }
 
     /// Says where a connection was wanted.
@@ -257,11 +268,6 @@ impl AsyncDNSResolver for Elsewhere {
             Ok(addresses)
         })
     }
-}
-
-fn no_connection_within(timeout: Duration) -> Error {
-    let message = format!("no connection within {timeout:?} (`connect_timeout`)");
-    Error::new(ErrorKind::Timeout, message).without_effect()
 }
 
 /// Where the nodes of a cluster are to be connected to instead of where they say that they are.

@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 
 use infra_core::config::TlsConfig;
 use infra_core::{ErrorKind, Result};
@@ -29,6 +30,7 @@ pub(crate) fn certificates(config: &TlsConfig) -> Result<TlsCertificates> {
 pub(crate) fn problem(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
     let mut next: Option<&(dyn StdError + 'static)> = error.source();
     while let Some(error) = next {
+        let error = unwrapped(error);
         if let Some(problem) = of_tls(error) {
             return Some(meaning(problem));
         }
@@ -38,6 +40,14 @@ pub(crate) fn problem(error: &RedisError) -> Option<(ErrorKind, &'static str)> {
         next = error.source();
     }
     None
+}
+
+/// The driver keeps errors in an `Arc`, which is an error itself and hides what it is of.
+fn unwrapped<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    match error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+        Some(inside) => &**inside,
+        None => error,
+    }
 }
 
 /// Some servers end a connection that begins with something else than their protocol, and so does one that is going down.
@@ -93,5 +103,26 @@ fn meaning(problem: &TlsError) -> (ErrorKind, &'static str) {
             ErrorKind::InvalidConfig,
             "TLS could not be agreed on with the server of Redis; compare what both sides support",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_found_in_the_drivers_errors() {
+        let expired = TlsError::InvalidCertificate(rustls::CertificateError::Expired);
+        let of_io = |error: TlsError| RedisError::from(io::Error::new(io::ErrorKind::InvalidData, error));
+        let (kind, message) = problem(&of_io(expired)).expect("a problem of TLS");
+        assert_eq!(kind, ErrorKind::Unauthenticated);
+        assert!(message.contains("tls.ca_file"), "{message}");
+        let refused = TlsError::AlertReceived(AlertDescription::CertificateRequired);
+        let (_, message) = problem(&of_io(refused)).expect("a problem of TLS");
+        assert!(message.contains("tls.certificate_file"), "{message}");
+        let cut = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+        assert!(problem(&RedisError::from(cut)).is_some());
+        let broken = RedisError::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(problem(&broken).is_none());
     }
 }
