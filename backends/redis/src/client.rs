@@ -375,7 +375,9 @@ impl Client {
                         });
                     }
                     reply_lost |= failure.lost_reply();
-                    tokio::time::sleep(line::pause(&self.inner.config, failed)).await;
+                    // Before that nobody tries to connect: the repetition would be refused with what is known already.
+                    let pause = line::pause(&self.inner.config, failed).max(failure.pause());
+                    tokio::time::sleep(pause).await;
                     failed += 1;
                     Way::Usual
                 }
@@ -410,6 +412,14 @@ impl Failure {
 
     fn lost_reply(&self) -> bool {
         matches!(self, Self::Driver(error) if error::fate(error) == Fate::ReplyLost)
+    }
+
+    /// How long nobody tries to connect.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Dial(error) => error.retry_after().unwrap_or_default(),
+            Self::Driver(_) => Duration::ZERO,
+        }
     }
 
     /// Where a node of a cluster said that the key is.

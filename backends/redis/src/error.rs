@@ -25,6 +25,7 @@ pub(crate) fn fate(error: &RedisError) -> Fate {
 pub(crate) fn may_pass(error: &RedisError) -> bool {
     match error.kind() {
         DriverKind::Io => crate::tls::problem(error).is_none(),
+        DriverKind::Parse => is_cut_short(error),
         DriverKind::ClusterConnectionNotFound
         | DriverKind::MasterNameNotFoundBySentinel
         | DriverKind::NoValidReplicasFoundBySentinel => true,
@@ -40,6 +41,11 @@ pub(crate) fn may_pass(error: &RedisError) -> bool {
         ),
         _ => false,
     }
+}
+
+/// Whether the connection broke in the midst of a reply, which the driver tells as a reply that cannot be read.
+fn is_cut_short(error: &RedisError) -> bool {
+    error.kind() == DriverKind::Parse && error.to_string().contains("end of input")
 }
 
 /// The error of an operation, with the driver's error as its source. `repeatable` operations may be done again whatever became of
@@ -95,6 +101,10 @@ fn meaning(error: &RedisError) -> (ErrorKind, &'static str) {
         DriverKind::MasterNameNotFoundBySentinel | DriverKind::NoValidReplicasFoundBySentinel => (
             ErrorKind::Unavailable,
             "no sentinel knows a master of this name that answers; check the name and the sentinels",
+        ),
+        DriverKind::Parse if is_cut_short(error) => (
+            ErrorKind::Unavailable,
+            "the connection to Redis broke in the midst of a reply; check the network, and that it runs",
         ),
         DriverKind::Parse | DriverKind::UnexpectedReturnType => (
             ErrorKind::DataCorrupted,

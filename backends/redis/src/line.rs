@@ -91,7 +91,7 @@ impl Line {
                 let pause = self.pause(attempts.failed);
                 attempts.failed = attempts.failed.saturating_add(1);
                 attempts.last = Some((Instant::now() + pause, failure.clone()));
-                Err(failure)
+                Err(error::retry_of(failure, pause))
             }
         }
     }
