@@ -51,7 +51,7 @@ impl Dialer {
         let dialed = tokio::time::timeout(timeout, self.dial_unbounded(pushes)).await;
         let failed = match dialed {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(source)) => error::of(source, true),
+            Ok(Err(source)) => self.failed(source),
             Err(_) => self.no_connection_within(timeout),
         };
         Err(self.connecting(failed))
@@ -188,6 +188,25 @@ impl Dialer {
             Err(_) => Err(self.no_connection_within(timeout)),
         };
         connected.map_err(|error| self.connecting(error))
+    }
+
+    fn failed(&self, source: RedisError) -> Error {
+        let shows_none = self
+            .config
+            .tls
+            .as_ref()
+            .is_some_and(|tls| tls.certificate_file.is_none());
+        // The server's alert is lost when our first command reaches it after it has gone.
+        let may_want_one = shows_none && source.is_connection_dropped() && tls::problem(&source).is_none();
+        let error = error::of(source, true);
+        if may_want_one {
+            error.context(
+                "the server ended the connection after the TLS handshake; if it wants a certificate, set `tls.certificate_file` and \
+                 `tls.key_file`",
+            )
+        } else {
+            error
+        }
     }
 
     fn no_connection_within(&self, timeout: Duration) -> Error {

@@ -6,7 +6,9 @@ use infra_core::Ttl;
 use infra_core::cache::KeyValue;
 use infra_core::config::Host;
 
-use crate::ground::{Counting, Other, Own, RECOVERY, check_counts, check_kind, in_time, recovered};
+use crate::ground::{
+    Counting, Other, Own, RECOVERY, check_counts, check_kind, in_time, recovered, replicated,
+};
 
 /// The masters as the first host that answers knows them: id, host, and the first of their slots.
 async fn masters(server: &Own) -> Vec<(String, Host, u16)> {
@@ -105,8 +107,7 @@ async fn a_replica_takes_the_place_of_a_dead_master() {
         cache.set(key, "1".into(), Ttl::secs(600)).await.unwrap();
     }
     for (_, host, _) in &masters {
-        let replicas: i64 = Other::to(host).await.run("WAIT 1 10000").await;
-        assert_eq!(replicas, 1);
+        replicated(host).await;
     }
     let keys: Vec<String> = (0..12).map(|key| format!("count{key}")).collect();
     let counting = Counting::start(&cache, 8, &keys);

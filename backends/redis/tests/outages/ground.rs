@@ -1,8 +1,8 @@
 //! Servers of a test's own, another program that disturbs them, and clients that count what they were told.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use infra_core::assembly::BackendOptions;
@@ -39,12 +39,17 @@ impl Own {
         let folder = tempfile::tempdir().unwrap();
         let set = Set::at(folder.path());
         let starting = set.clone();
-        let up = move || starting.up(&Up::new([name]).with_install(false), &|_| ());
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let saying = Arc::clone(&said);
+        let up = move || {
+            let say = |line: &str| saying.lock().unwrap().push(line.to_owned());
+            starting.up(&Up::new([name]).with_install(false), &say)
+        };
         tokio::task::spawn_blocking(up).await.unwrap().unwrap();
         let variables = set.variables().unwrap();
         let (_, url) = variables
             .first()
-            .unwrap_or_else(|| panic!("{name} did not start"));
+            .unwrap_or_else(|| panic!("{name} did not start: {said:?}"));
         let mut config = RedisConfig::development();
         config.take_url(&BackendUrl::parse(url).unwrap()).unwrap();
         Some(Self {
@@ -118,6 +123,24 @@ impl Other {
         }
         command.query_async(&mut self.0).await
     }
+}
+
+/// Waits until the replica of this master has all that the master has.
+pub(crate) async fn replicated(master: &Host) {
+    let other = Other::to(master).await;
+    let has_all = || {
+        let mut other = other.clone();
+        async move {
+            let told: String = other.run("INFO replication").await;
+            let number_after = |name: &str| -> Option<u64> {
+                let (_, rest) = told.split_once(name)?;
+                rest.split(['\r', ',']).next()?.parse().ok()
+            };
+            let replica = number_after(",offset=");
+            replica.is_some() && replica >= number_after("master_repl_offset:")
+        }
+    };
+    assert!(eventually(RECOVERY, has_all).await, "no replica follows {master}");
 }
 
 /// Waits until the client works.
