@@ -27,19 +27,22 @@ const SLACK: Duration = Duration::from_secs(20);
 /// The lock cannot be acquired, or nobody reads the standard output.
 pub async fn hold(locks: &dyn Locks, key: &str, ttl: Duration) -> Result<()> {
     let guard = locks.acquire(key, LockOptions::new(ttl)).await?;
-    say(&format!("held {}", guard.fencing_token()))?;
+    // Before anybody hears of it: who does may stop us at once.
     let mut last = Instant::now();
+    say(&format!("held {}", guard.fencing_token()))?;
     loop {
         sleep(LOOK).await;
         let valid = guard.check().is_ok();
-        let gap = last.elapsed();
-        if gap > ttl {
+        let now = Instant::now();
+        if now - last > ttl {
+            // We may have been stopped after that look; nothing else has run since.
+            let valid = guard.check().is_ok();
             return say(if valid { "woke valid" } else { "woke lost" });
         }
         if !valid {
             return say("lost while awake");
         }
-        last = Instant::now();
+        last = now;
     }
 }
 
