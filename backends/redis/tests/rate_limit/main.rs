@@ -6,3 +6,4 @@
 )]
 
 mod buckets;
+mod leases;
