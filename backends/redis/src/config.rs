@@ -241,6 +241,20 @@ impl RedisConfig {
             .with_ttl(ttl.min_ttl, ttl.max_ttl, Duration::from_millis(2))
     }
 
+    /// Whether a client with this configuration may use the connection of one with `other`.
+    pub(crate) fn shares_connection_with(&self, other: &Self) -> bool {
+        let connection = |config: &Self| Self {
+            key_prefix: String::new(),
+            compat: Compat::Native,
+            coalesce_reads: false,
+            two_tier: None,
+            max_key_bytes: 0,
+            max_value_bytes: 0,
+            ..config.clone()
+        };
+        connection(self) == connection(other)
+    }
+
     pub(crate) fn is_cluster(&self) -> bool {
         self.topology == Topology::Cluster
     }

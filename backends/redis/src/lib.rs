@@ -8,6 +8,7 @@ mod cache;
 mod client;
 mod coalesce;
 mod config;
+mod connections;
 mod dial;
 mod error;
 mod fence;
@@ -35,6 +36,7 @@ pub use config::{RedisConfig, Topology};
 pub use once::RedisOnceStore;
 pub use rate_limit::RedisRateLimitStore;
 pub use redis;
+pub use register::register;
 pub use two_tier::TwoTierConfig;
 
 /// The backend's name, and the scheme of its URLs.

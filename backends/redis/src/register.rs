@@ -1,10 +1,59 @@
 //! The scheme `redis`.
 
-use infra_core::assembly::BackendOptions;
+use std::sync::Arc;
+
+use infra_core::assembly::{BackendOptions, Backends, OpenContext, factory};
+use infra_core::cache::Cache;
 use infra_core::config::{BackendUrl, Profile};
 use infra_core::error::{Error, Result};
+use infra_core::once::OnceStore;
+use infra_core::rate_limit::RateLimitStore;
 
 use crate::config::{RedisConfig, Topology};
+use crate::connections::Connections;
+use crate::{BACKEND, RedisCache, RedisOnceStore, RedisRateLimitStore};
+
+/// Adds the scheme `redis://` for the cache, idempotency and rate limits.
+///
+/// Components whose sections name the same server in the same way share one connection.
+pub fn register(backends: &mut Backends) {
+    let connections = Arc::new(Connections::default());
+    let shared = Arc::clone(&connections);
+    backends.with_cache(
+        BACKEND,
+        factory(move |config: RedisConfig, _: OpenContext| {
+            let connections = Arc::clone(&shared);
+            async move {
+                let client = connections.client(config).await;
+                let client = client.map_err(|error| error.at("cache", BACKEND, "connect"))?;
+                Ok(Arc::new(RedisCache::of(client)) as Arc<dyn Cache>)
+            }
+        }),
+    );
+    let shared = Arc::clone(&connections);
+    backends.with_once_store(
+        BACKEND,
+        factory(move |config: RedisConfig, _: OpenContext| {
+            let connections = Arc::clone(&shared);
+            async move {
+                let client = connections.client(config).await;
+                let client = client.map_err(|error| error.at("once_store", BACKEND, "connect"))?;
+                Ok(Arc::new(RedisOnceStore::of(client)) as Arc<dyn OnceStore>)
+            }
+        }),
+    );
+    backends.with_rate_limit_store(
+        BACKEND,
+        factory(move |config: RedisConfig, _: OpenContext| {
+            let connections = Arc::clone(&connections);
+            async move {
+                let client = connections.client(config).await;
+                let client = client.map_err(|error| error.at("rate_limit_store", BACKEND, "connect"))?;
+                Ok(Arc::new(RedisRateLimitStore::of(client)) as Arc<dyn RateLimitStore>)
+            }
+        }),
+    );
+}
 
 impl BackendOptions for RedisConfig {
     fn of(profile: Profile) -> Self {

@@ -57,6 +57,7 @@ pub fn backends() -> Backends {
     infra_consul::register(&mut backends);
     infra_etcd::register(&mut backends);
     infra_memory::register(&mut backends);
+    infra_redis::register(&mut backends);
     infra_sql::register(&mut backends);
     infra_tantivy::register(&mut backends);
     backends

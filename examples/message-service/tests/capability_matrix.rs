@@ -9,6 +9,7 @@ use infra_core::Backend;
 use infra_core::capability::{Capabilities, Capability, Limits};
 use infra_etcd::EtcdConfig;
 use infra_memory::{MemoryCache, MemoryCoordinator, MemoryOnceStore, MemoryQueue};
+use infra_redis::RedisConfig;
 use infra_sql::{SqlConfig, SqlDatabase};
 use infra_tantivy::{TantivyConfig, TantivySearch};
 
@@ -28,6 +29,7 @@ async fn the_readme_shows_what_the_backends_declare() {
     let (queue, once) = (MemoryQueue::new(), MemoryOnceStore::new());
     let backends = [
         ("cache: memory", cache.capabilities().clone()),
+        ("cache: redis", RedisConfig::development().capabilities()),
         ("coordination: memory", coordinator.capabilities().clone()),
         ("coordination: etcd", EtcdConfig::capabilities()),
         ("coordination: consul", ConsulConfig::capabilities()),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use infra_core::assembly::{OpenContext, Section};
+use infra_core::cache::Cache;
 use infra_core::config::{BackendUrl, Profile};
 use infra_core::coordination::{ConfigCenterExt as _, Coordinator};
 use infra_core::telemetry::NoMeter;
@@ -42,6 +43,17 @@ struct Instance {
 impl Instance {
     /// One that shares its database with others, and has a search index of its own.
     async fn start(data: &Path, name: &str, service: &str, coordination: &str) -> Self {
+        Self::start_with(data, name, service, coordination, &[]).await
+    }
+
+    /// The same with more variables.
+    async fn start_with(
+        data: &Path,
+        name: &str,
+        service: &str,
+        coordination: &str,
+        variables: &[(&str, String)],
+    ) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_message-service"))
             .env("MESSAGE_SERVICE__HTTP__ADDRESS", "127.0.0.1:0")
             .env("MESSAGE_SERVICE__SERVICE", service)
@@ -58,6 +70,7 @@ impl Instance {
                 "MESSAGE_SERVICE__INFRA__SEARCH__URL",
                 format!("tantivy://{}", data.join(name).display()),
             )
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -100,7 +113,11 @@ impl Instance {
     }
 
     async fn send(&self, session: &str, content: &str) -> Value {
-        let body = json!({ "sender_id": "ann", "content": content }).to_string();
+        self.send_as("ann", session, content).await
+    }
+
+    async fn send_as(&self, sender: &str, session: &str, content: &str) -> Value {
+        let body = json!({ "sender_id": sender, "content": content }).to_string();
         self.call(&format!(
             "POST /sessions/{session}/messages HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: {session}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
@@ -241,4 +258,84 @@ async fn two_instances_share_the_work_on_etcd() {
 #[tokio::test]
 async fn two_instances_share_the_work_on_consul() {
     two_instances_share_the_work("consul").await;
+}
+
+/// Idempotency, rate limits and recent messages in one Redis, by configuration alone.
+#[tokio::test]
+async fn two_instances_share_a_redis() {
+    let (Some(coordination), Some(redis)) = (servers::require("etcd"), servers::require("redis")) else {
+        return;
+    };
+    let data = tempfile::tempdir().expect("a folder");
+    let service = format!("messages-{}", unique_name());
+    let prefix = format!("{service}:");
+    let mut variables = vec![(
+        "MESSAGE_SERVICE__INFRA__RATE_LIMIT__MODE",
+        "distributed".to_owned(),
+    )];
+    for (url, key_prefix) in [
+        (
+            "MESSAGE_SERVICE__INFRA__CACHE__URL",
+            "MESSAGE_SERVICE__INFRA__CACHE__KEY_PREFIX",
+        ),
+        (
+            "MESSAGE_SERVICE__INFRA__ONCE_STORE__URL",
+            "MESSAGE_SERVICE__INFRA__ONCE_STORE__KEY_PREFIX",
+        ),
+        (
+            "MESSAGE_SERVICE__INFRA__RATE_LIMIT_STORE__URL",
+            "MESSAGE_SERVICE__INFRA__RATE_LIMIT_STORE__KEY_PREFIX",
+        ),
+    ] {
+        variables.extend([(url, redis.clone()), (key_prefix, prefix.clone())]);
+    }
+    let start =
+        async |name| Instance::start_with(data.path(), name, &service, &coordination, &variables).await;
+    let (one, two) = (start("one").await, start("two").await);
+
+    // The same key at the other instance is the same message.
+    let (sent, again) = (one.send("s1", "from one").await, two.send("s1", "from one").await);
+    assert!(sent["id"].is_string(), "{sent}");
+    assert_eq!(sent["id"], again["id"]);
+
+    // Recent messages lie in Redis, for both.
+    let seen = two.get("/sessions/s1/messages").await.to_string();
+    assert!(seen.contains("from one"), "{seen}");
+    let cache = cache(&redis, &prefix).await;
+    let kept = eventually(BOUND, async || {
+        cache.exists("session:{s1}:messages").await.expect("answered")
+    });
+    assert!(kept.await, "the session is not kept in Redis");
+
+    // One bucket for both: of what they are asked for together, so much passes as one alone would let pass.
+    let center = operator(&coordination).await;
+    let before = [one.rules().await.0, two.rules().await.0];
+    let rule = json!({ "rate": 0.001, "capacity": 6, "mode": "distributed" });
+    let key = format!("config/{service}/ratelimit/send_message.json");
+    center.set(&key, &rule).await.expect("a rule is written");
+    let reached = eventually(BOUND, async || {
+        one.rules().await.0 > before[0] && two.rules().await.0 > before[1]
+    });
+    assert!(reached.await, "the rule reaches both");
+    let mut passed = 0;
+    for number in 0..12 {
+        let instance = if number % 2 == 0 { &one } else { &two };
+        let answer = instance
+            .send_as("bob", &format!("limited-{number}"), "hello")
+            .await;
+        passed += usize::from(answer["id"].is_string());
+    }
+    assert_eq!(passed, 6);
+    center.delete(&key).await.expect("the rule is removed");
+    cache.delete_prefix("s").await.expect("cleaned up");
+}
+
+/// A client of the same cache.
+async fn cache(url: &str, prefix: &str) -> Arc<dyn Cache> {
+    let section = Section::new(BackendUrl::parse(url).expect("a URL")).with_option("key_prefix", prefix);
+    let context = OpenContext::new(Profile::Development, Arc::new(NoMeter));
+    backends()
+        .open_cache(&section, &context)
+        .await
+        .expect("the server is there")
 }
