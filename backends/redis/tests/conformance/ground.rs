@@ -188,11 +188,17 @@ macro_rules! constructors {
             use infra_core::coordination::Locks;
             use infra_core::once::OnceStore;
             use infra_redis::RedisConfig;
+            use infra_testkit::conformance::loading::{CoreLoaders, MakesLoaders};
             use infra_testkit::conformance::{Fixture, Setup};
 
             pub(crate) async fn bloom(setup: Setup) -> Result<Fixture<dyn Bloom>> {
                 let cache = super::cache(setup, $server).await?;
                 Ok(cache.map(|client| client as Arc<dyn Bloom>))
+            }
+
+            pub(crate) async fn loaders(setup: Setup) -> Result<Fixture<dyn MakesLoaders>> {
+                let cache = super::cache(setup, $server).await?;
+                Ok(cache.map(|client| Arc::new(CoreLoaders::new(client)) as Arc<dyn MakesLoaders>))
             }
 
             pub(crate) async fn key_values(setup: Setup) -> Result<Fixture<dyn KeyValue>> {

@@ -1,5 +1,6 @@
 //! The conformance suite on real Redis servers, one and a cluster of three: directly and behind the standard stack.
 
+mod backends;
 mod ground;
 mod locks;
 mod rate_limits;
@@ -10,12 +11,16 @@ mod on_the_server {
     mod single {
         use infra_testkit::conformance;
 
-        use crate::ground::single::{bloom, hashes, key_values, locks, once, scripts, sets, sorted_sets};
+        use crate::ground::single::{
+            bloom, hashes, key_values, loaders, locks, once, scripts, sets, sorted_sets,
+        };
 
         conformance::bloom!(bloom, bare_and_standard_stack);
         conformance::elections!(locks);
         conformance::hashes!(hashes, bare_and_standard_stack);
         conformance::key_values!(key_values, bare_and_standard_stack);
+        // Behind the stack its breaker stays open for longer than a scenario may take.
+        conformance::loading!(loaders);
         conformance::locks!(locks, bare_and_standard_stack);
         conformance::once!(once, bare_and_standard_stack);
         conformance::scripts!(scripts, bare_and_standard_stack);
@@ -48,12 +53,15 @@ mod on_the_server {
     mod cluster {
         use infra_testkit::conformance;
 
-        use crate::ground::cluster::{bloom, hashes, key_values, locks, once, scripts, sets, sorted_sets};
+        use crate::ground::cluster::{
+            bloom, hashes, key_values, loaders, locks, once, scripts, sets, sorted_sets,
+        };
 
         conformance::bloom!(bloom);
         conformance::elections!(locks);
         conformance::hashes!(hashes);
         conformance::key_values!(key_values);
+        conformance::loading!(loaders);
         conformance::locks!(locks);
         conformance::once!(once);
         conformance::scripts!(scripts);
