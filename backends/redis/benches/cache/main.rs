@@ -8,6 +8,7 @@
 )]
 
 mod allocations;
+mod built;
 mod load;
 mod near;
 mod strings;
@@ -89,6 +90,9 @@ async fn main() {
     }
     if wants("allocations") {
         allocations::run(url.clone());
+    }
+    if wants("built") {
+        built::run(&clients).await;
     }
     if wants("near") {
         near::run(&clients).await;

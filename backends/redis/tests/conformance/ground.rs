@@ -260,6 +260,15 @@ pub(crate) async fn two_tier(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
 
 /// Strings that are read together.
 pub(crate) async fn coalesced(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
-    let cache = cache_with(setup, "redis", |config| config.with_coalesced_reads(true)).await?;
+    coalesced_on(setup, "redis").await
+}
+
+/// Strings that are read together, on three masters.
+pub(crate) async fn coalesced_on_the_cluster(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
+    coalesced_on(setup, "redis-cluster").await
+}
+
+async fn coalesced_on(setup: Setup, server: &'static str) -> Result<Fixture<dyn KeyValue>> {
+    let cache = cache_with(setup, server, |config| config.with_coalesced_reads(true)).await?;
     Ok(cache.map(|client| client as Arc<dyn KeyValue>))
 }

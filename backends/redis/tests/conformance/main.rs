@@ -35,7 +35,13 @@ mod on_the_server {
 
     /// Strings, with concurrent reads travelling together.
     mod coalesced {
-        infra_testkit::conformance::key_values!(crate::ground::coalesced);
+        mod single {
+            infra_testkit::conformance::key_values!(crate::ground::coalesced);
+        }
+
+        mod cluster {
+            infra_testkit::conformance::key_values!(crate::ground::coalesced_on_the_cluster);
+        }
     }
 
     /// Locks in GoChat's format, on one server and on three masters.
