@@ -50,10 +50,8 @@ impl RedisCache {
 
     pub(crate) fn of(client: Client) -> Self {
         let config = client.config();
-        let two_tier = config.two_tier.as_ref().map(|two_tier| {
-            let dialer = Arc::clone(client.dialer());
-            Arc::new(TwoTier::start(two_tier, dialer, client.closed()))
-        });
+        let two_tier = config.two_tier.as_ref();
+        let two_tier = two_tier.map(|two_tier| Arc::new(TwoTier::start(two_tier, &client)));
         Self {
             capabilities: Arc::new(config.capabilities()),
             coalescer: config.coalesce_reads.then(Arc::default),
@@ -106,7 +104,7 @@ impl RedisCache {
     /// The string under a key of the server.
     pub(crate) async fn string(&self, key: String) -> Result<Option<Bytes>> {
         if let Some(tier) = &self.two_tier
-            && let Some(read) = tier.read(&key, self.client.config()).await
+            && let Some(read) = tier.read(&key, &self.client).await
         {
             return read;
         }

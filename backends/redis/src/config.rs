@@ -283,20 +283,6 @@ impl Validate for RedisConfig {
             "must not be above 256 bytes",
         );
         problems.within("two_tier", |problems| self.two_tier.validate(problems));
-        problems.ensure(
-            self.two_tier.is_none() || !self.is_cluster(),
-            "two_tier",
-            "is not to be had on a cluster, whose nodes tell of changes each for itself; leave it out",
-        );
-        problems.within("tls", |problems| {
-            self.tls.validate(problems);
-            let named = self.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
-            problems.ensure(
-                named.is_none() || !self.is_cluster(),
-                "server_name",
-                "is one name, and a cluster has many servers; leave it out, and announce names that the certificates bear",
-            );
-        });
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),
             ("request_timeout", self.request_timeout),

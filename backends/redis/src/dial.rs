@@ -47,14 +47,38 @@ impl Dialer {
     /// # Errors
     /// With the addresses that were tried, within the time that the configuration allows.
     pub(crate) async fn dial(&self, pushes: Arc<dyn AsyncPushSender>) -> Result<MultiplexedConnection> {
+        self.bounded(self.dial_unbounded(pushes)).await
+    }
+
+    async fn bounded(
+        &self,
+        dialing: impl Future<Output = std::result::Result<MultiplexedConnection, RedisError>>,
+    ) -> Result<MultiplexedConnection> {
         let timeout = self.config.connect_timeout;
-        let dialed = tokio::time::timeout(timeout, self.dial_unbounded(pushes)).await;
-        let failed = match dialed {
+        let failed = match tokio::time::timeout(timeout, dialing).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(source)) => self.failed(source),
             Err(_) => self.no_connection_within(timeout),
         };
         Err(self.connecting(failed))
+    }
+
+    /// Connects to this node of a cluster, wherever it is to be reached.
+    ///
+    /// # Errors
+    /// As [`dial`](Self::dial).
+    pub(crate) async fn dial_node(
+        &self,
+        node: &Host,
+        pushes: Arc<dyn AsyncPushSender>,
+    ) -> Result<MultiplexedConnection> {
+        let elsewhere = self
+            .config
+            .node_addresses
+            .iter()
+            .find(|(announced, _)| announced == node);
+        let host = elsewhere.map_or(node, |(_, reachable)| reachable);
+        self.bounded(self.dial_host(host, pushes)).await
     }
 
     async fn dial_unbounded(
@@ -65,14 +89,22 @@ impl Dialer {
             Topology::Sentinel { master } => self.master(master).await?,
             Topology::Single | Topology::Cluster => self.any().await?,
         };
+        self.dial_host(&host, pushes).await
+    }
+
+    async fn dial_host(
+        &self,
+        host: &Host,
+        pushes: Arc<dyn AsyncPushSender>,
+    ) -> std::result::Result<MultiplexedConnection, RedisError> {
         let options = AsyncConnectionConfig::new()
             // Both are bounded by whoever asks.
             .set_connection_timeout(None)
             .set_response_timeout(None)
             .set_pipeline_buffer_size(WRITE_QUEUE)
             .set_push_sender(pushes);
-        self.client(self.address(&host, PORT))?
-            .get_multiplexed_async_connection_with_config(&self.resolving(options, &host))
+        self.client(self.address(host, PORT))?
+            .get_multiplexed_async_connection_with_config(&self.resolving(options, host))
             .await
     }
 

@@ -172,7 +172,7 @@ impl RedisCache {
         place: Option<Place>,
         count: usize,
     ) -> Result<(Vec<String>, Option<Place>)> {
-        let nodes = self.nodes().await?;
+        let nodes = self.client.masters().await?;
         let place = match place {
             Some(place) => place,
             None => Place {
@@ -204,27 +204,6 @@ impl RedisCache {
             Some(Place { cursor, ..place })
         };
         Ok((keys?, next))
-    }
-
-    /// The addresses of the masters of a cluster, in order; of a single server, nothing.
-    async fn nodes(&self) -> Result<Vec<String>> {
-        if !self.client.config().is_cluster() {
-            return Ok(Vec::new());
-        }
-        let mut slots = redis::cmd("CLUSTER");
-        slots.arg("SLOTS");
-        let mut nodes = Vec::new();
-        for range in reply::list(self.ask(&slots).await?)? {
-            let master = reply::list(range)?.into_iter().nth(2).ok_or_else(unexpected)?;
-            let mut parts = reply::list(master)?.into_iter();
-            let (Some(host), Some(port)) = (parts.next(), parts.next()) else {
-                return Err(unexpected());
-            };
-            nodes.push(format!("{}:{}", reply::text(host)?, reply::number(port)?));
-        }
-        nodes.sort_unstable();
-        nodes.dedup();
-        Ok(nodes)
     }
 }
 

@@ -17,6 +17,7 @@ mod key_space;
 mod keys;
 mod line;
 mod locks;
+mod masters;
 mod notices;
 mod once;
 mod rate_limit;

@@ -1,31 +1,31 @@
 //! Values kept in this process in front of Redis, which says when one of them changed (client-side caching of RESP3).
 //!
-//! A connection of its own reads what is kept here, and the server tells it of every change of a key that it read. Since replies
-//! and these notices come in one order, the reply to a `PING` proves that whatever changed before it was sent has been told: what
-//! is kept is served for so long after the last such proof, and no longer.
+//! A connection of its own reads what is kept here, and the server tells it of every change of a key that it read; on a cluster each
+//! master tells of every key with our prefix. Since replies and these notices come in one order, the reply to a `PING` proves that
+//! whatever changed before it was sent has been told: what is kept is served for so long after the last such proof, and no longer.
+
+mod tracking;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use infra_core::Result;
 use infra_core::config::{Problems, Validate, humane};
-use infra_core::{Error, Result};
 use moka::sync::Cache;
-use redis::aio::{AsyncPushSender, MultiplexedConnection, SendError};
-use redis::{PushInfo, PushKind, Value};
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, PushInfo, PushKind, Value};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
-use crate::client::unexpected;
-use crate::config::RedisConfig;
-use crate::dial::Dialer;
-use crate::{error, line, reply};
+use crate::client::{Client, Repeat, unexpected};
+use crate::reply;
 
 /// How many groups keys are told apart by when a change is told while one of them is being read.
 const STRIPES: usize = 256;
@@ -137,8 +137,8 @@ impl fmt::Debug for Shared {
 
 impl TwoTier {
     /// An empty tier. Until its connection is up, everything is read from Redis. Must be called on a tokio runtime.
-    /// It ends with `closed`, too.
-    pub(crate) fn start(config: &TwoTierConfig, dialer: Arc<Dialer>, closed: &CancellationToken) -> Self {
+    /// It ends with the client, too.
+    pub(crate) fn start(config: &TwoTierConfig, client: &Client) -> Self {
         let shared = Arc::new(Shared {
             kept: Cache::builder()
                 .weigher(|key: &Key, kept| weight(key, kept))
@@ -151,8 +151,8 @@ impl TwoTier {
             reader: ArcSwapOption::empty(),
             ended: Notify::new(),
         });
-        let stop = closed.child_token();
-        let keeping = keep(Arc::downgrade(&shared), dialer, config.max_staleness);
+        let stop = client.closed().child_token();
+        let keeping = tracking::keep(Arc::downgrade(&shared), client.clone(), config.max_staleness);
         let stopped = stop.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(keeping).await });
         Self {
@@ -179,20 +179,14 @@ impl TwoTier {
         (is_proven && is_live).then_some(kept.value)
     }
 
-    /// Reads a key of the server and keeps what it holds; nothing where the reader's connection is not up, or broke.
-    pub(crate) async fn read(&self, key: &str, config: &RedisConfig) -> Option<Result<Option<Bytes>>> {
-        let mut reader = MultiplexedConnection::clone(&*self.shared.reader.load_full()?);
+    /// Reads a key of the server and keeps what it holds; nothing where changes are not told, or the reader's connection broke.
+    pub(crate) async fn read(&self, key: &str, client: &Client) -> Option<Result<Option<Bytes>>> {
         let group = self.shared.group(key);
         let before = group.load(Ordering::Acquire);
         let asked = Instant::now();
         let mut both = redis::pipe();
         both.cmd("GET").arg(key).cmd("PTTL").arg(key);
-        let reading = reader.send_packed_commands(&both, 0, 2);
-        let mut replies = match tokio::time::timeout(config.request_timeout, reading).await {
-            Ok(Ok(replies)) => replies.into_iter(),
-            // The usual connection will tell what is wrong.
-            Ok(Err(_)) | Err(_) => return None,
-        };
+        let mut replies = self.ask(&both, client).await?.into_iter();
         let (Some(value), Some(left)) = (replies.next(), replies.next()) else {
             return Some(Err(unexpected()));
         };
@@ -214,6 +208,20 @@ impl TwoTier {
             self.shared.kept.invalidate(key);
         }
         Some(Ok(value))
+    }
+
+    /// Nothing where the usual way will tell what is wrong.
+    async fn ask(&self, both: &Pipeline, client: &Client) -> Option<Vec<Value>> {
+        if client.config().is_cluster() {
+            if self.shared.proven_until.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            return client.run_all(both, Repeat::Harmless).await.ok();
+        }
+        let mut reader = MultiplexedConnection::clone(&*self.shared.reader.load_full()?);
+        let reading = reader.send_packed_commands(both, 0, both.len());
+        let replies = tokio::time::timeout(client.config().request_timeout, reading).await;
+        replies.ok()?.ok()
     }
 
     /// Forgets a key of the server that this client is about to change, when that is over, whatever became of it.
@@ -289,75 +297,6 @@ impl Shared {
             && let Ok(key) = std::str::from_utf8(key)
         {
             self.forget(key);
-        }
-    }
-}
-
-/// Hears what the server says unasked.
-struct Pushes(Weak<Shared>);
-
-impl AsyncPushSender for Pushes {
-    fn send(&self, push: PushInfo) -> std::result::Result<(), SendError> {
-        if let Some(shared) = self.0.upgrade() {
-            shared.hear(&push);
-        }
-        Ok(())
-    }
-}
-
-/// Keeps the reader's connection up, and proves again and again that it tells of changes, as long as there is somebody to read.
-async fn keep(shared: Weak<Shared>, dialer: Arc<Dialer>, staleness: Duration) {
-    let mut failed = 0;
-    while shared.strong_count() > 0 {
-        match track(&shared, &dialer, staleness, &mut failed).await {
-            Ok(()) => return,
-            Err(error) => tracing::debug!(%error, "values near to this process are not used for a while"),
-        }
-        if let Some(shared) = shared.upgrade() {
-            shared.lose();
-        }
-        tokio::time::sleep(line::pause(dialer.config(), failed)).await;
-        failed = failed.saturating_add(1);
-    }
-}
-
-/// Connects, and proves until that fails.
-async fn track(shared: &Weak<Shared>, dialer: &Dialer, staleness: Duration, failed: &mut u32) -> Result<()> {
-    let mut connection = dialer.dial(Arc::new(Pushes(Weak::clone(shared)))).await?;
-    let mut tracking = redis::cmd("CLIENT");
-    tracking.arg("TRACKING").arg("ON");
-    let mut first = true;
-    loop {
-        let asked = Instant::now();
-        let question = if first {
-            tracking.clone()
-        } else {
-            redis::cmd("PING")
-        };
-        let answer = tokio::time::timeout(staleness / 2, connection.send_packed_command(&question)).await;
-        match answer {
-            Ok(Ok(answer)) => drop(reply::good(answer)?),
-            Ok(Err(source)) => return Err(error::of(source, true)),
-            Err(_) => {
-                return Err(Error::new(
-                    infra_core::ErrorKind::Timeout,
-                    "Redis did not prove in time that it tells of changes",
-                ));
-            }
-        }
-        let Some(shared) = shared.upgrade() else {
-            return Ok(());
-        };
-        shared.prove(asked, staleness);
-        if first {
-            shared.reader.store(Some(Arc::new(connection.clone())));
-            (first, *failed) = (false, 0);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(staleness / 4) => {}
-            () = shared.ended.notified() => {
-                return Err(Error::new(infra_core::ErrorKind::Unavailable, "the connection that tells of changes broke"));
-            }
         }
     }
 }

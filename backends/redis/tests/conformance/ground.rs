@@ -253,8 +253,20 @@ pub(crate) async fn two_tier(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
     if setup.scenario == "CACHE-039" {
         return single::key_values(setup).await;
     }
+    two_tier_on(setup, "redis").await
+}
+
+/// The same on three masters.
+pub(crate) async fn two_tier_on_the_cluster(setup: Setup) -> Result<Fixture<dyn KeyValue>> {
+    if setup.scenario == "CACHE-039" {
+        return cluster::key_values(setup).await;
+    }
+    two_tier_on(setup, "redis-cluster").await
+}
+
+async fn two_tier_on(setup: Setup, server: &'static str) -> Result<Fixture<dyn KeyValue>> {
     let near = |config: RedisConfig| config.with_two_tier(TwoTierConfig::new());
-    let cache = cache_with(setup, "redis", near).await?;
+    let cache = cache_with(setup, server, near).await?;
     Ok(cache.map(|client| client as Arc<dyn KeyValue>))
 }
 

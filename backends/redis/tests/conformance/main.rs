@@ -30,7 +30,13 @@ mod on_the_server {
 
     /// Strings, with values kept in the process too.
     mod two_tier {
-        infra_testkit::conformance::key_values!(crate::ground::two_tier);
+        mod single {
+            infra_testkit::conformance::key_values!(crate::ground::two_tier);
+        }
+
+        mod cluster {
+            infra_testkit::conformance::key_values!(crate::ground::two_tier_on_the_cluster);
+        }
     }
 
     /// Strings, with concurrent reads travelling together.

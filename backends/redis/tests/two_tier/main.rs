@@ -30,9 +30,9 @@ fn config(url: &str, prefix: &str) -> RedisConfig {
     config.with_key_prefix(prefix)
 }
 
-/// A client that keeps values, behind a proxy; one that does not, which is somebody else.
+/// A client that keeps values, behind a proxy for each node; one that does not, which is somebody else.
 struct Pair {
-    proxy: TcpProxy,
+    proxies: Vec<TcpProxy>,
     near: RedisCache,
     other: RedisCache,
 }
@@ -40,27 +40,54 @@ struct Pair {
 impl Pair {
     async fn on(url: &str, prefix: &str) -> Self {
         let direct = config(url, prefix);
-        let proxy = TcpProxy::start(&direct.hosts[0]).unwrap();
-        let address = proxy.address();
-        let host = Host::new(address.ip().to_string(), Some(address.port()));
+        let proxies: Vec<TcpProxy> = direct
+            .hosts
+            .iter()
+            .map(|host| TcpProxy::start(host).unwrap())
+            .collect();
+        let address =
+            |proxy: &TcpProxy| Host::new(proxy.address().ip().to_string(), Some(proxy.address().port()));
+        let reachable = direct.hosts.iter().cloned().zip(proxies.iter().map(address));
         let near = direct
             .clone()
-            .with_hosts([host], infra_redis::Topology::Single)
+            .with_node_addresses(reachable)
+            .with_hosts(proxies.iter().map(address), direct.topology.clone())
             .with_request_timeout(Duration::from_secs(1))
             .with_two_tier(TwoTierConfig::new().with_max_staleness(STALENESS));
         Self {
-            proxy,
             near: RedisCache::connect(near).await.unwrap(),
             other: RedisCache::connect(direct).await.unwrap(),
+            proxies,
         }
+    }
+
+    fn sent(&self) -> u64 {
+        self.proxies
+            .iter()
+            .map(|proxy| proxy.stats().bytes_to_server)
+            .sum()
+    }
+
+    fn stall(&self) {
+        self.proxies.iter().for_each(|proxy| proxy.both().stall());
+    }
+
+    fn heal(&self) {
+        self.proxies.iter().for_each(|proxy| proxy.heal().unwrap());
+    }
+
+    fn cut(&self) {
+        self.proxies
+            .iter()
+            .for_each(|proxy| proxy.cut(Cut::Reset).unwrap());
     }
 
     /// Reads a key until it is kept near, so that reading it sends nothing.
     async fn keep(&self, key: &str) {
         let kept = eventually(PATIENCE, async || {
-            let before = self.proxy.stats().bytes_to_server;
+            let before = self.sent();
             self.near.get(key).await.unwrap();
-            before == self.proxy.stats().bytes_to_server
+            before == self.sent()
         });
         assert!(kept.await, "{key} is never kept");
     }
@@ -74,13 +101,41 @@ impl Pair {
 }
 
 /// The server of the set, and a place of our own on it.
-fn server(name: &str) -> Option<(String, String)> {
-    Some((servers::require("redis")?, format!("{}:", unique(name))))
+fn place(server: &str, name: &str) -> Option<(String, String)> {
+    Some((servers::require(server)?, format!("{}:", unique(name))))
 }
 
-#[tokio::test]
-async fn a_change_by_somebody_else_is_seen() {
-    let Some((url, prefix)) = server("changed") else {
+/// A test on one server and on a cluster.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod one_server {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name("redis").await;
+            })+
+        }
+
+        mod cluster {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $name() {
+                super::$name("redis-cluster").await;
+            })+
+        }
+    };
+}
+
+on_both!(
+    a_change_by_another_process_is_seen,
+    a_change_by_somebody_else_is_seen,
+    a_client_sees_its_own_change_at_once,
+    a_value_does_not_outlive_its_time,
+    readers_never_see_an_older_value_after_the_bound,
+    what_cannot_be_proven_is_not_served,
+    what_was_kept_is_forgotten_when_the_connection_breaks,
+);
+
+async fn a_change_by_somebody_else_is_seen(server: &str) {
+    let Some((url, prefix)) = place(server, "changed") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
@@ -97,9 +152,8 @@ async fn a_change_by_somebody_else_is_seen() {
     assert!(gone.await, "a deletion was not seen");
 }
 
-#[tokio::test]
-async fn a_client_sees_its_own_change_at_once() {
-    let Some((url, prefix)) = server("own") else {
+async fn a_client_sees_its_own_change_at_once(server: &str) {
+    let Some((url, prefix)) = place(server, "own") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
@@ -119,9 +173,8 @@ async fn a_client_sees_its_own_change_at_once() {
     assert_eq!(pair.near.get("a").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_value_does_not_outlive_its_time() {
-    let Some((url, prefix)) = server("expired") else {
+async fn a_value_does_not_outlive_its_time(server: &str) {
+    let Some((url, prefix)) = place(server, "expired") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
@@ -147,15 +200,14 @@ async fn a_value_does_not_outlive_its_time() {
 }
 
 /// The connection stays up and carries nothing: nobody tells of the change, and the bound holds all the same.
-#[tokio::test]
-async fn what_cannot_be_proven_is_not_served() {
-    let Some((url, prefix)) = server("silent") else {
+async fn what_cannot_be_proven_is_not_served(server: &str) {
+    let Some((url, prefix)) = place(server, "silent") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
     pair.other.set("a", "1".into(), Ttl::Never).await.unwrap();
     pair.keep("a").await;
-    pair.proxy.both().stall();
+    pair.stall();
     pair.other.set("a", "2".into(), Ttl::Never).await.unwrap();
     let changed = Instant::now();
     loop {
@@ -176,7 +228,7 @@ async fn what_cannot_be_proven_is_not_served() {
             }
         }
     }
-    pair.proxy.heal().unwrap();
+    pair.heal();
     let seen = eventually(PATIENCE, async || {
         pair.near
             .get("a")
@@ -187,16 +239,15 @@ async fn what_cannot_be_proven_is_not_served() {
     pair.keep("a").await;
 }
 
-#[tokio::test]
-async fn what_was_kept_is_forgotten_when_the_connection_breaks() {
-    let Some((url, prefix)) = server("broken") else {
+async fn what_was_kept_is_forgotten_when_the_connection_breaks(server: &str) {
+    let Some((url, prefix)) = place(server, "broken") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
     pair.other.set("a", "1".into(), Ttl::Never).await.unwrap();
     for number in 2..20_u32 {
         pair.keep("a").await;
-        pair.proxy.cut(Cut::Reset).unwrap();
+        pair.cut();
         let value = number.to_string();
         pair.other
             .set("a", value.clone().into(), Ttl::Never)
@@ -221,9 +272,8 @@ async fn what_was_kept_is_forgotten_when_the_connection_breaks() {
 }
 
 /// Readers never go back, whatever happens between a read and its being kept.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn readers_never_see_an_older_value_after_the_bound() {
-    let Some((url, prefix)) = server("race") else {
+async fn readers_never_see_an_older_value_after_the_bound(server: &str) {
+    let Some((url, prefix)) = place(server, "race") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
@@ -281,9 +331,8 @@ async fn writer() {
     cache.set("a", "theirs".into(), Ttl::Never).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_change_by_another_process_is_seen() {
-    let Some((url, prefix)) = server("process") else {
+async fn a_change_by_another_process_is_seen(server: &str) {
+    let Some((url, prefix)) = place(server, "process") else {
         return;
     };
     let pair = Pair::on(&url, &prefix).await;
