@@ -282,6 +282,15 @@ impl Validate for RedisConfig {
             "key_prefix",
             "must not be above 256 bytes",
         );
+        problems.within("tls", |problems| {
+            self.tls.validate(problems);
+            let named = self.tls.as_ref().and_then(|tls| tls.server_name.as_ref());
+            problems.ensure(
+                named.is_none() || !self.is_cluster(),
+                "server_name",
+                "is one name, and a cluster has many servers; leave it out, and announce names that the certificates bear",
+            );
+        });
         problems.within("two_tier", |problems| self.two_tier.validate(problems));
         for (name, value) in [
             ("connect_timeout", self.connect_timeout),

@@ -186,7 +186,7 @@ fn every_problem_of_a_configuration_is_told_at_once_with_its_path() {
         [http]
         address = "nowhere"
         [infra.cache]
-        url = "redis://localhost"
+        url = "memcached://localhost"
         [infra.database]
         url = "sqlite://x.db"
         max_connections = "many"
@@ -205,7 +205,7 @@ fn every_problem_of_a_configuration_is_told_at_once_with_its_path() {
             "http.address: ",
             "service: ",
             "infra.cache.url: ",
-            "(memory://)",
+            "memory://, redis://",
             "infra.database.max_connections: ",
             "infra.queue.nonsense: ",
             "infra.rate_limit.rules.a.rate: ",
